@@ -1,0 +1,108 @@
+"""Liveness and readiness.
+
+``/healthz`` says that this process answers. ``/readyz`` says that a video can be made: ComfyUI
+answers, and every required node class is there. The second matters because ComfyUI starts without
+a custom node that failed to import and only writes a line into its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vace_gateway.metrics import Metrics
+from vace_gateway.settings import Settings
+from vace_gateway.upstream import Upstream, UpstreamError
+
+CACHE_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """``reason`` is empty when ready."""
+
+    upstream_up: bool
+    reason: str
+    missing_nodes: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a prompt sent now can be executed."""
+        return not self.reason
+
+    def document(self) -> dict[str, Any]:
+        """The body of /readyz."""
+        if self.ready:
+            return {"ready": True}
+        document: dict[str, Any] = {"ready": False, "reason": self.reason}
+        if self.missing_nodes:
+            document["missing_nodes"] = list(self.missing_nodes)
+        return document
+
+
+class Health:
+    """Asks ComfyUI at most once in CACHE_SECONDS, however many probes and scrapes come."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._required = settings.required_nodes
+        self._upstream = upstream
+        self._metrics = metrics
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._latest: tuple[float, Readiness] | None = None
+        self.stopping = False
+
+    async def readiness(self) -> Readiness:
+        """The present state; not older than CACHE_SECONDS."""
+        if self.stopping:
+            return Readiness(upstream_up=True, reason="the gateway is stopping")
+        async with self._lock:
+            if self._latest is None or self._clock() - self._latest[0] >= CACHE_SECONDS:
+                found = await self._ask()
+                self._latest = (self._clock(), found)
+            return self._latest[1]
+
+    async def refresh_metrics(self) -> None:
+        """Bring the gauges about ComfyUI up to date before a scrape."""
+        readiness = await self.readiness()
+        self._metrics.upstream_up.set(readiness.upstream_up)
+        self._metrics.ready.set(readiness.ready)
+        running = pending = float("nan")  # unknown is not zero: zero would look idle
+        if readiness.upstream_up:
+            try:
+                queue = await self._upstream.json("queue", seconds=ANSWER_SECONDS)
+                running, pending = len(queue["queue_running"]), len(queue["queue_pending"])
+            except (UpstreamError, KeyError, TypeError):
+                pass
+        self._metrics.queue_running.set(running)
+        self._metrics.queue_pending.set(pending)
+
+    async def _ask(self) -> Readiness:
+        try:
+            await self._upstream.json("system_stats", seconds=ANSWER_SECONDS)
+        except UpstreamError as error:
+            return Readiness(upstream_up=False, reason=f"ComfyUI: {error}")
+        missing = []
+        for name in self._required:
+            try:
+                answer = await self._upstream.json("object_info", name, seconds=ANSWER_SECONDS)
+            except UpstreamError as error:
+                return Readiness(upstream_up=True, reason=f"ComfyUI: {error}")
+            # ComfyUI answers 200 with {} for a class that it does not know.
+            if not isinstance(answer, dict) or name not in answer:
+                missing.append(name)
+        if missing:
+            reason = f"ComfyUI lacks required nodes: {', '.join(missing)}"
+            return Readiness(upstream_up=True, reason=reason, missing_nodes=tuple(missing))
+        return Readiness(upstream_up=True, reason="")

@@ -1,0 +1,1 @@
+"""The Pulumi program: what is created on Alibaba Cloud, and nothing else."""

@@ -1,0 +1,1 @@
+"""Reusable parts of a deployment, one a file."""

@@ -1,0 +1,1 @@
+"""What each target is made of, one a file."""

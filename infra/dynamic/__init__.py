@@ -1,0 +1,1 @@
+"""Resources that no provider offers, as Pulumi dynamic providers."""

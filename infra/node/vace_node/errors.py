@@ -1,0 +1,59 @@
+"""Errors of the node agent.
+
+NodeError                 anything that stops a step; the message is written for the operator
+├── SettingsError         node.json, the settings Parameter or a secret has a wrong form
+├── CloudError            an Alibaba Cloud call failed; carries the error code
+├── CommandError          a program on the node failed
+└── DiskError             the data disk is absent or holds something that must not be overwritten
+
+A permanent error does not go away by trying again: `wait` reports it at once instead of at
+its deadline.
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """A step cannot go on. `permanent` says that trying again will not help."""
+
+    permanent = False
+
+    def __init__(self, message: str, *, permanent: bool | None = None) -> None:
+        super().__init__(message)
+        if permanent is not None:
+            self.permanent = permanent
+
+
+class SettingsError(NodeError):
+    """A document that the deployment wrote has a wrong form; lists every problem."""
+
+    permanent = True
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.problems = problems
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{source} is not usable:{lines}\nCorrect it with the deployment tool.")
+
+
+class CloudError(NodeError):
+    """An Alibaba Cloud API refused a call or could not be reached.
+
+    `code` is the provider's error code, or "" when no answer came.
+    """
+
+    def __init__(self, message: str, *, code: str = "", permanent: bool | None = None) -> None:
+        super().__init__(message, permanent=permanent)
+        self.code = code
+
+
+class CommandError(NodeError):
+    """A program failed; carries its exit status (None: it ran past its limit) and output."""
+
+    def __init__(self, message: str, *, status: int | None, output: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.output = output
+
+
+class DiskError(NodeError):
+    """The data disk is missing or must not be touched."""

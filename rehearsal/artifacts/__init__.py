@@ -1,0 +1,171 @@
+"""What a rehearsal is made of: the machine's root file system and the container images.
+
+Everything is built from Debian packages, locked Python wheels and this repository, kept in
+``$XDG_CACHE_HOME/wan-vace`` and named by the hash of its inputs. Building takes about three
+minutes the first time; after that, every call answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rehearsal.artifacts.cache import Cache, default_cache_folder, free_gib, remove_tree
+from rehearsal.artifacts.errors import ArtifactError
+from rehearsal.artifacts.images import (
+    IMAGES,
+    ImageSource,
+    build_base,
+    build_image,
+    context_files,
+    image_key,
+)
+from rehearsal.artifacts.progress import ProgressCallback
+from rehearsal.artifacts.registry_storage import image_size, publish
+from rehearsal.artifacts.root_filesystem import (
+    base_image_key,
+    build_machine_root,
+    machine_root_key,
+)
+
+__all__ = ["REGISTRY_HOST", "ArtifactError", "Artifacts", "ImageRef"]
+
+REGISTRY_HOST = "registry.vace.internal"
+"""Name of the rehearsal's registry in the machines' network."""
+_NAMESPACE = "vace"
+_REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
+_NEEDED_GIB = 3.0
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image that machines can pull."""
+
+    name: str
+    digest: str
+    """``sha256:`` and 64 hexadecimal digits."""
+    size: int
+    """Compressed size in bytes."""
+
+    @property
+    def reference(self) -> str:
+        """``registry.vace.internal/vace/<name>@sha256:...``, as the stack's config takes it."""
+        return f"{REGISTRY_HOST}/{_NAMESPACE}/{self.name}@{self.digest}"
+
+
+class Artifacts:
+    """Builds what is missing and says where it is.
+
+    Args:
+        cache: folder of the cache; default ``$XDG_CACHE_HOME/wan-vace``.
+        repository: root of the checkout that images are built from.
+        images: recipes by name.
+        progress: receives a sentence at least every two seconds while something is built.
+
+    All methods that build raise ArtifactError (see ``rehearsal.artifacts.errors``) and need root.
+    """
+
+    def __init__(
+        self,
+        cache: Path | None = None,
+        *,
+        repository: Path = _REPOSITORY_ROOT,
+        images: Mapping[str, ImageSource] = IMAGES,
+        progress: ProgressCallback = lambda _: None,
+    ) -> None:
+        self.cache = Cache(cache or default_cache_folder())
+        self.images = images
+        self._repository = repository
+        self._progress = progress
+
+    @property
+    def registry_storage(self) -> Path:
+        """Storage folder of the rehearsal's registry; holds every image asked for so far."""
+        return self.cache.root / "registry"
+
+    def machine_root(self) -> Path:
+        """Root file system of the machines: a folder that must only be used as a lower layer."""
+        folder = self._ensure(
+            "machine-root",
+            machine_root_key(),
+            build_machine_root,
+            what="building machine root file system",
+            estimate_s=90,
+        )
+        return folder / "rootfs"
+
+    def image(self, name: str) -> ImageRef:
+        """Build an image if needed, and make it pullable from the registry's storage."""
+        if name not in self.images:
+            raise ArtifactError(
+                f"there is no image {name!r}; there are {', '.join(sorted(self.images))}. "
+                "Recipes are in rehearsal/artifacts/images.py."
+            )
+        files = context_files(self._repository, name, self.images[name])
+        base_key = base_image_key()
+
+        def build(folder: Path, log: Path) -> None:
+            build_image(folder, log, base, files)
+
+        key = image_key(base_key, files)
+        found = self.cache.find(f"image-{name}", key)
+        if found is None:
+            base = self.base()
+            found = self._ensure(
+                f"image-{name}", key, build, what=f"building image {name}", estimate_s=40
+            )
+        digest = publish(found / "oci", self.registry_storage, f"{_NAMESPACE}/{name}")
+        return ImageRef(name, digest, image_size(found / "oci"))
+
+    def tidy_registry(self) -> None:
+        """Drop every published image except those that are in the cache and current."""
+        remove_tree(self.registry_storage)
+        for name, key in self.current_keys().items():
+            found = self.cache.find(name, key)
+            if found is not None and (found / "oci").exists():
+                repository = f"{_NAMESPACE}/{name.removeprefix('image-')}"
+                publish(found / "oci", self.registry_storage, repository)
+
+    def base(self) -> Path:
+        """Folder with ``image.tar``, the image below every other one (Debian, Python 3.11)."""
+        return self._ensure(
+            "image-base",
+            base_image_key(),
+            build_base,
+            what="building container base image",
+            estimate_s=75,
+        )
+
+    def current_keys(self) -> dict[str, str]:
+        """Cache key that each artifact has with the recipes and sources of now.
+
+        Images whose sources are incomplete are left out.
+        """
+        keys = {"machine-root": machine_root_key(), "image-base": base_image_key()}
+        for name, source in self.images.items():
+            try:
+                files = context_files(self._repository, name, source)
+            except ArtifactError:
+                continue
+            keys[f"image-{name}"] = image_key(keys["image-base"], files)
+        return keys
+
+    def _ensure(
+        self,
+        name: str,
+        key: str,
+        build: Callable[[Path, Path], None],
+        *,
+        what: str,
+        estimate_s: float,
+    ) -> Path:
+        if self.cache.find(name, key) is None and free_gib(self.cache.root) < _NEEDED_GIB:
+            raise ArtifactError(
+                f"{self.cache.root} has {free_gib(self.cache.root):.1f} GiB of free space; "
+                f"{what} needs up to {_NEEDED_GIB:.0f} GiB. Free some, or set XDG_CACHE_HOME to a "
+                "folder with more space (`python -m rehearsal.artifacts clean` removes old builds)."
+            )
+        return self.cache.ensure(
+            name, key, build, what=what, estimate_s=estimate_s, progress=self._progress
+        )

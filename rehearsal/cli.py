@@ -1,0 +1,201 @@
+"""``python -m rehearsal``: the whole main job on this machine, without an account and a GPU."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.panel import Panel
+from rich.table import Table
+
+from rehearsal import emulator as cloud
+from rehearsal.artifacts import ArtifactError, Artifacts
+from rehearsal.display import Display
+from rehearsal.journey import SIMULATED, Images, Journey, PulumiError, RehearsalError
+from rehearsal.machine.cleanup import clean as clean_machines
+from rehearsal.machine.prerequisites import missing
+from rehearsal.paths import REPOSITORY, state_root
+from rehearsal.workspace import Tools
+
+PROVISION = REPOSITORY / "rehearsal" / "toolchain" / "provision.py"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = _parser().parse_args(argv)
+    display = Display()
+    journey = Journey(state_root() / options.target, display)
+    if options.command == "clean":
+        return clean(journey, display)
+    try:
+        return rehearse(journey, display, keep=options.keep)
+    except (RehearsalError, PulumiError, cloud.EmulatorError, ArtifactError) as error:
+        display.console.print(f"[bold red]The rehearsal failed:[/] {error}", markup=True)
+    except KeyboardInterrupt:
+        display.console.print("[bold red]Interrupted.[/]")
+    display.console.print(display.timings())
+    display.console.print(
+        f"What is left is in {journey.folder}; the emulator's log is cloud/emulator.log there.\n"
+        "`make rehearsal` starts again from nothing, `make rehearsal-clean` removes everything."
+    )
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
+    parser.add_argument("--target", choices=["ecs"], default="ecs", help="what to deploy")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="stop after the smoke test and leave everything running; says how to go on",
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["run", "clean"],
+        default="run",
+        help="run: the rehearsal (default). clean: remove everything, also after a kill -9",
+    )
+    return parser
+
+
+def provide_tools(home: Path) -> Tools:
+    """Find, download or build the engine and its plugins; silent when they are there.
+
+    Args:
+        home: becomes the private Pulumi home, with the plugins linked into it.
+
+    Raises:
+        RehearsalError: they cannot be had; the toolchain has said why.
+    """
+    ended = subprocess.run([sys.executable, str(PROVISION)], check=False)
+    if ended.returncode != 0:
+        raise RehearsalError("the tools could not be provided; see the message above")
+    answer = subprocess.run(
+        [sys.executable, str(PROVISION), "--print-env", "--home", str(home)],
+        check=True,
+        text=True,
+        capture_output=True,
+    )
+    facts: dict[str, Any] = json.loads(answer.stdout)
+    return Tools(Path(facts["pulumi"]), tuple(facts["path_prepend"]), Path(facts["pulumi_home"]))
+
+
+def provide_images(display: Display) -> Images:
+    """Build the machine's root file system and the images, or find them in the cache."""
+    artifacts = Artifacts(progress=display.note)
+    artifacts.machine_root()
+    return Images(
+        comfyui=artifacts.image("comfyui").reference, gateway=artifacts.image("gateway").reference
+    )
+
+
+def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
+    """Go through the main job and return 0 when all of it went well."""
+    started = time.time()
+    with display.phase("Prerequisites, tools and images"):
+        problems = missing()
+        if problems:
+            raise RehearsalError(
+                "this machine cannot run the rehearsal:\n"
+                + "\n".join(f"  - {problem}" for problem in problems)
+            )
+        tools = provide_tools()
+        images = provide_images(display)
+        clean(journey, display, quiet=True)
+
+    with display.phase("Emulated Alibaba Cloud"):
+        emulator = cloud.start(journey.cloud_state, machines="podman")
+        display.note(f"OpenAPI at https://{emulator.endpoint}, control at {emulator.control}")
+        workspace = journey.workspace(emulator, tools)
+        workspace.prepare()
+        operator = emulator.call("GET", "/status")["operator_cidr"]
+        journey.configure(workspace, images, operator)
+
+    with display.phase("pulumi up"):
+        outputs = journey.up(workspace)
+        created = journey.created(workspace)
+    with display.phase("Nothing left to do: preview and refresh"):
+        journey.nothing_to_do(workspace)
+    with display.phase("Smoke test"):
+        facts = journey.smoke_test(outputs)
+    if keep:
+        display.console.print(created)
+        display.console.print(display.timings())
+        display.console.print(Panel(journey.how_to_use(outputs), title="Running"))
+        return 0
+    with display.phase("A change of the config, in place"):
+        journey.change_in_place(workspace, outputs)
+    with display.phase("pulumi destroy"):
+        journey.destroy(workspace, emulator)
+        emulator.stop()
+
+    display.console.print(created)
+    display.console.print(display.timings())
+    display.console.print(_summary(journey, outputs, facts))
+    _write_report(journey, display, outputs, facts, started)
+    return 0
+
+
+def _summary(journey: Journey, outputs: dict[str, Any], facts: dict[str, Any]) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("Machine", f"{outputs['instanceType']} in {outputs['zone']}")
+    grid.add_row("Price", str(outputs["costPerHour"]))
+    for key, title in (("video", "Video"), ("contact_sheet", "Contact sheet")):
+        if facts.get(key):
+            grid.add_row(title, str(facts[key]))
+    grid.add_row("Report", str(journey.report))
+    grid.add_row("Simulated", "\n".join(SIMULATED))
+    return Panel(grid, title="[green]The main job works[/]", border_style="green")
+
+
+def _write_report(
+    journey: Journey,
+    display: Display,
+    outputs: dict[str, Any],
+    facts: dict[str, Any],
+    started: float,
+) -> None:
+    document = {
+        "started": started,
+        "phases": [vars(phase) for phase in display.phases],
+        "instance_type": outputs["instanceType"],
+        "zone": outputs["zone"],
+        "cost_per_hour": outputs["costPerHour"],
+        "simulated": list(SIMULATED),
+        "smoke_test": facts,
+    }
+    path = journey.report / "rehearsal.json"
+    path.write_text(json.dumps(document, indent=2, default=str) + "\n")
+
+
+def clean(journey: Journey, display: Display, *, quiet: bool = False) -> int:
+    """Remove machines, networks, disks and state of the rehearsal; idempotent."""
+    emulator_state = journey.cloud_state
+    pid_file = emulator_state / "pid"
+    if pid_file.exists():
+        cloud.end_process(int(pid_file.read_text().strip() or "0"))
+    removed = clean_machines(emulator_state)
+    removed_state = _remove(journey)
+    if not quiet:
+        for line in removed:
+            display.note(f"removed {line}")
+        if not removed and not removed_state:
+            display.note("nothing to remove")
+        else:
+            display.note(f"removed the state in {journey.folder}")
+    return 0
+
+
+def _remove(journey: Journey) -> bool:
+    """Delete the state but the last report, which a person may still want to read."""
+    if not journey.folder.exists():
+        return False
+    command = ["find", str(journey.folder), "-mindepth", "1", "-maxdepth", "1"]
+    command += ["!", "-name", "report", "-exec", "rm", "-rf", "--one-file-system", "{}", "+"]
+    subprocess.run(command, check=True)
+    return True

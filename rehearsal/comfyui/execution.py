@@ -1,0 +1,388 @@
+"""Runs prompts: one worker thread, one prompt at a time, as ComfyUI does."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rehearsal.comfyui.cache import Cache, Result
+from rehearsal.comfyui.catalogue import Catalogue
+from rehearsal.comfyui.errors import Interrupted, NodeError, NotSimulated
+from rehearsal.comfyui.faults import Fault, Faults
+from rehearsal.comfyui.folders import Folders, OutsideFolderError
+from rehearsal.comfyui.graph import ExecutionOrder
+from rehearsal.comfyui.progress import Progress
+from rehearsal.comfyui.prompt_queue import Item, PromptQueue
+from rehearsal.comfyui.validation import FILE_INPUTS, Graph, is_link
+
+log = logging.getLogger(__name__)
+
+#: Classes whose further inputs depend on a chosen format; others ignore inputs they do not declare.
+TAKES_ANY_INPUT = frozenset({"VHS_VideoCombine", "SaveVideo"})
+
+
+class Hub(Protocol):
+    """Where messages to WebSocket clients go; callable from any thread."""
+
+    def send(self, event: str, data: Any, client_id: str | None) -> None:
+        """Send a JSON message to one client, or to all when ``client_id`` is None."""
+
+    def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
+        """Send a node's text as the binary message that ComfyUI uses for it."""
+
+
+class Interrupt:
+    """The interrupt flag: set by POST /interrupt, looked at between nodes and between steps."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Interrupt what runs."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Forget an interrupt that came too late."""
+        self._event.clear()
+
+    def check(self) -> None:
+        """Raises Interrupted when the flag is set, and takes it down."""
+        if self._event.is_set():
+            self._event.clear()
+            raise Interrupted
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, but no longer than until an interrupt (then raises Interrupted)."""
+        if self._event.wait(seconds):
+            self.check()
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """What a node may use while it runs.
+
+    Attributes:
+        node_id: its id in the graph.
+        graph: the whole prompt, with ``is_changed`` beside the inputs of file nodes.
+        extra_pnginfo: the workflow that the browser sent along, or an empty dict.
+        folders: where files are.
+        step_seconds: duration of one sampler step.
+        fault: the fault that hits this prompt, or None.
+        interrupt: to be checked in every loop.
+        temp_suffix: the five letters in the names of this server's preview files.
+    """
+
+    node_id: str
+    graph: Graph
+    extra_pnginfo: dict[str, Any]
+    folders: Folders
+    step_seconds: float
+    fault: Fault | None
+    interrupt: Interrupt
+    temp_suffix: str
+    progress: Progress
+    hub: Hub
+    client_id: str | None
+
+    def step(self, value: int, maximum: int) -> None:
+        """Report progress and stop here if the prompt was interrupted."""
+        self.interrupt.check()
+        self.progress.step(self.node_id, value, maximum)
+
+    def text(self, text: str) -> None:
+        """Show a text under the node in the browser."""
+        self.hub.send_text(self.node_id, text, self.client_id)
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What a node's behaviour returns: values by slot, and what the user sees."""
+
+    outputs: tuple[Any, ...] = ()
+    ui: dict[str, Any] | None = None
+
+
+Behaviour = Callable[..., NodeResult]
+
+
+class Executor:
+    """Takes prompts from the queue until the queue is closed."""
+
+    def __init__(
+        self,
+        *,
+        queue: PromptQueue,
+        catalogue: Catalogue,
+        folders: Folders,
+        hub: Hub,
+        faults: Faults,
+        step_seconds: float,
+        temp_suffix: str,
+    ) -> None:
+        self._queue = queue
+        self._catalogue = catalogue
+        self._folders = folders
+        self._hub = hub
+        self._faults = faults
+        self._step_seconds = step_seconds
+        self._temp_suffix = temp_suffix
+        self._cache = Cache(catalogue)
+        self.interrupt = Interrupt()
+        #: (client id, node id) of what runs, for clients that connect in the middle.
+        self.current: tuple[str | None, str] | None = None
+
+    def run(self) -> None:
+        """The worker's loop."""
+        self._load_behaviours()
+        while not self._queue.closed:
+            item = self._queue.take()
+            if item is not None:
+                self._prompt(item)
+            flags = self._queue.take_flags()
+            if flags.get("free_memory"):
+                self._cache.clear()
+                log.info("cache cleared")
+
+    @staticmethod
+    def _load_behaviours() -> dict[str, Behaviour]:
+        # Only in the worker: picture and video libraries would delay the opening of the port.
+        from rehearsal.comfyui.nodes import BEHAVIOURS  # noqa: PLC0415
+
+        return BEHAVIOURS
+
+    def _prompt(self, item: Item) -> None:
+        started = time.monotonic()
+        run = _Run(item, self)
+        entry = run.execute()
+        self.current = None
+        self._queue.finish(item, entry)
+        if run.client_id is not None:
+            done = {"node": None, "prompt_id": item[1]}
+            self._hub.send("executing", done, run.client_id)
+        log.info(
+            "prompt %s ended: %s after %.2f seconds (simulated)",
+            item[1],
+            entry["status"]["status_str"],
+            time.monotonic() - started,
+        )
+
+
+class _Run:
+    """One prompt while it runs."""
+
+    def __init__(self, item: Item, executor: Executor) -> None:
+        _, self.prompt_id, graph, extra, self.targets = item
+        self.client_id: str | None = extra.get("client_id")
+        self.graph: Graph = copy.deepcopy(graph)
+        self.pnginfo: dict[str, Any] = extra.get("extra_pnginfo") or {}
+        self.owner = executor
+        self.messages: list[list[Any]] = []
+        self.outputs: dict[str, Any] = {}
+        self.meta: dict[str, Any] = {}
+        self.executed: list[str] = []
+        self.progress = Progress(self.prompt_id, self._broadcast)
+        self.fault = executor._faults.for_prompt()
+
+    def _broadcast(self, event: str, data: Any) -> None:
+        self.owner._hub.send(event, data, self.client_id)
+
+    def _to_client(self, event: str, data: dict[str, Any]) -> None:
+        if self.client_id is not None:
+            self._broadcast(event, data)
+
+    def _message(self, event: str, data: dict[str, Any]) -> None:
+        data = {**data, "timestamp": int(time.time() * 1000)}
+        self.messages.append([event, data])
+        self._to_client(event, data)
+
+    def execute(self) -> dict[str, Any]:
+        """Run everything; returns the history entry without its ``prompt``."""
+        owner = self.owner
+        owner.interrupt.clear()
+        self._message("execution_start", {"prompt_id": self.prompt_id})
+        owner._cache.begin(self.graph, self._fingerprint)
+        cached = [node_id for node_id in self.graph if owner._cache.get(node_id) is not None]
+        self._message("execution_cached", {"nodes": cached, "prompt_id": self.prompt_id})
+        success = self._nodes()
+        if success:
+            owner._cache.forget_others()
+            self._message("execution_success", {"prompt_id": self.prompt_id})
+        return {
+            "outputs": self.outputs,
+            "status": {
+                "status_str": "success" if success else "error",
+                "completed": success,
+                "messages": self.messages,
+            },
+            "meta": self.meta,
+        }
+
+    def _nodes(self) -> bool:
+        cache, catalogue = self.owner._cache, self.owner._catalogue
+        order = ExecutionOrder(
+            self.graph,
+            lambda node_id: cache.get(node_id) is not None,
+            lambda node_id: catalogue.is_output(self.graph[node_id]["class_type"]),
+        )
+        for target in self.targets:
+            order.add(target)
+        while order:
+            node_id = order.take()
+            if not self._node(node_id):
+                return False
+            order.done(node_id)
+        return True
+
+    def _node(self, node_id: str) -> bool:
+        cache = self.owner._cache
+        known = cache.get(node_id)
+        if known is not None:
+            self._show(node_id, known)
+            self.progress.finish(node_id)
+            return True
+        class_type = self.graph[node_id]["class_type"]
+        self.progress.start(node_id)
+        self.owner.current = (self.client_id, node_id)
+        place = {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id}
+        self._to_client("executing", place)
+        inputs: dict[str, Any] = {}
+        try:
+            self.owner.interrupt.check()
+            inputs = self._inputs(node_id)
+            result = self._behaviour(node_id, class_type, inputs)
+        except Interrupted:
+            self.progress.fail(node_id)
+            self._message("execution_interrupted", self._failure(node_id, class_type))
+            return False
+        except Exception as error:
+            self.progress.fail(node_id)
+            self._message("execution_error", self._error(node_id, class_type, inputs, error))
+            return False
+        ui, meta = result.ui, None
+        if self.fault is not None and self.fault.name == "no_output":
+            ui = None
+        if ui is not None:
+            meta = {
+                "node_id": node_id,
+                "display_node": node_id,
+                "parent_node": None,
+                "real_node_id": node_id,
+            }
+        kept = Result(result.outputs, ui, meta)
+        cache.put(node_id, kept)
+        self._show(node_id, kept)
+        self.progress.finish(node_id)
+        self.executed.append(node_id)
+        return True
+
+    def _show(self, node_id: str, result: Result) -> None:
+        if result.ui is None:
+            return
+        self.outputs[node_id] = result.ui
+        self.meta[node_id] = result.meta
+        self._to_client(
+            "executed",
+            {
+                "node": node_id,
+                "display_node": node_id,
+                "output": result.ui,
+                "prompt_id": self.prompt_id,
+            },
+        )
+
+    def _behaviour(self, node_id: str, class_type: str, inputs: dict[str, Any]) -> NodeResult:
+        behaviours = self.owner._load_behaviours()
+        behaviour = behaviours.get(class_type)
+        if behaviour is None:
+            raise NotSimulated(class_type, ", ".join(sorted(behaviours)))
+        context = NodeContext(
+            node_id=node_id,
+            graph=self.graph,
+            extra_pnginfo=self.pnginfo,
+            folders=self.owner._folders,
+            step_seconds=self.owner._step_seconds,
+            fault=self.fault,
+            interrupt=self.owner.interrupt,
+            temp_suffix=self.owner._temp_suffix,
+            progress=self.progress,
+            hub=self.owner._hub,
+            client_id=self.client_id,
+        )
+        return behaviour(context, **inputs)
+
+    def _inputs(self, node_id: str) -> dict[str, Any]:
+        class_type = self.graph[node_id]["class_type"]
+        declared = self.owner._catalogue.inputs(class_type)
+        values = {}
+        for name, value in self.graph[node_id]["inputs"].items():
+            if name not in declared and class_type not in TAKES_ANY_INPUT:
+                continue
+            if is_link(value):
+                source = self.owner._cache.get(value[0])
+                if source is None:
+                    raise RuntimeError(f"node {value[0]} has no result for input {name}")
+                values[name] = source.outputs[value[1]]
+            else:
+                values[name] = value
+        return values
+
+    def _fingerprint(self, node_id: str) -> str | None:
+        """What ComfyUI calls IS_CHANGED: the hash of the file that a node reads."""
+        node = self.graph[node_id]
+        for class_type, name in FILE_INPUTS:
+            value = node["inputs"].get(name)
+            if class_type != node["class_type"] or not isinstance(value, str):
+                continue
+            try:
+                content = self.owner._folders.input_file(value).read_bytes()
+            except (OSError, OutsideFolderError):
+                return None
+            digest = hashlib.sha256(content).hexdigest()
+            node["is_changed"] = [digest]
+            return digest
+        return None
+
+    def _failure(self, node_id: str, class_type: str) -> dict[str, Any]:
+        return {
+            "prompt_id": self.prompt_id,
+            "node_id": node_id,
+            "node_type": class_type,
+            "executed": list(self.executed),
+        }
+
+    def _error(
+        self, node_id: str, class_type: str, inputs: dict[str, Any], error: Exception
+    ) -> dict[str, Any]:
+        log.warning("node %s (%s) failed: %s", node_id, class_type, error)
+        if isinstance(error, NodeError):
+            name, tips = error.wire_name, error.tips
+        else:
+            module = type(error).__module__
+            name = type(error).__qualname__
+            name, tips = (name if module == "builtins" else f"{module}.{name}"), ""
+        shown = {key: [_shown(value)] for key, value in inputs.items()}
+        hidden = self.owner._catalogue.hidden(class_type)
+        shown |= {key: [node_id] for key, kind in hidden.items() if kind == "UNIQUE_ID"}
+        return self._failure(node_id, class_type) | {
+            "exception_message": f"{error}\n{tips}",
+            "exception_type": name,
+            "traceback": traceback.format_tb(error.__traceback__),
+            "current_inputs": shown,
+            "current_outputs": list(self.graph),
+        }
+
+
+def _shown(value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return str(value)
+    return value

@@ -1,0 +1,153 @@
+"""ComfyUI's folders: input, output, temp, user and the models that the service uses."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import time
+from pathlib import Path
+
+#: Folder names in the order in which a stock ComfyUI lists them at /models.
+MODEL_FOLDERS = (
+    "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision",
+    "style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen",
+    "upscale_models", "latent_upscale_models", "custom_nodes", "hypernetworks", "photomaker",
+    "classifiers", "model_patches", "audio_encoders",
+)  # fmt: skip
+
+#: File names that existing graphs of the service name; they are listed without being on disk.
+SERVICE_MODELS = {
+    "diffusion_models": ("wan21_vace_1_3_b.safetensors",),
+    "text_encoders": ("umt5_xxl_fp8_e4m3fn.safetensors",),
+    "vae": ("wan21_vace_vae.safetensors",),
+}
+MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".pkl"})
+
+
+class OutsideFolderError(ValueError):
+    """A name that would leave its folder."""
+
+
+class Folders:
+    """Paths below one base folder, created on demand."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = Path(os.path.realpath(base))
+        self.input = self.base / "input"
+        self.output = self.base / "output"
+        self.temp = self.base / "temp"
+        self.user = self.base / "user"
+        self.models = self.base / "models"
+
+    def create(self) -> None:
+        """Make the four folders that the server writes to.
+
+        Raises:
+            OSError: the base folder is not writable.
+        """
+        for folder in (self.input, self.output, self.temp, self.user):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def by_type(self, kind: str) -> Path | None:
+        """The folder behind ``type=`` of /view and /upload, or None when there is no such type."""
+        return {"input": self.input, "output": self.output, "temp": self.temp}.get(kind)
+
+    def split_annotation(self, name: str) -> tuple[str, Path | None]:
+        """Split ``picture.png [output]`` into name and folder, as ComfyUI's graphs may write it."""
+        for kind in ("output", "input", "temp"):
+            suffix = f"[{kind}]"
+            if name.endswith(suffix):
+                return name[: -len(suffix)].rstrip(), self.by_type(kind)
+        return name, None
+
+    def input_file(self, name: str) -> Path:
+        """Where a graph's file name points to; the file need not exist.
+
+        Raises:
+            OutsideFolderError: the name climbs out of its folder.
+        """
+        plain, folder = self.split_annotation(name)
+        return inside(folder or self.input, plain)
+
+    def server_file(self, name: str) -> Path:
+        """Where a node's path on the server points to: absolute, or relative to the base folder.
+
+        Raises:
+            OutsideFolderError: it lies outside the base folder (a real server would read it).
+        """
+        return inside(self.base, name.strip().strip('"'))
+
+    def inputs(self, kind: str) -> list[str]:
+        """Names of the files directly in ``input``, sorted.
+
+        Args:
+            kind: ``image``, ``video`` or ``audio`` for files of that content type, or ``any``.
+        """
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.input) if entry.is_file())
+        except FileNotFoundError:
+            return []
+        if kind == "any":
+            return names
+        return [n for n in names if (mimetypes.guess_type(n)[0] or "").startswith(f"{kind}/")]
+
+    def model_names(self, folder: str) -> list[str]:
+        """Model files of one folder: those of the service and those found on disk, sorted."""
+        found = set(SERVICE_MODELS.get(folder, ()))
+        root = self.models / folder
+        if root.is_dir():
+            found.update(
+                str(path.relative_to(root))
+                for path in root.rglob("*")
+                if path.is_file() and path.suffix.lower() in MODEL_SUFFIXES
+            )
+        return sorted(found)
+
+    def save_place(
+        self, prefix: str, root: Path, *, width: int = 0, height: int = 0
+    ) -> tuple[Path, str, str]:
+        """Where an output node writes.
+
+        Args:
+            prefix: ``filename_prefix`` of the node; may hold a subfolder and %date% parts.
+            root: output or temp folder.
+            width: picture width in pixels, for %width%.
+            height: picture height in pixels, for %height%.
+
+        Returns:
+            the folder (created), the file name's stem without counter, and the subfolder.
+
+        Raises:
+            OutsideFolderError: the prefix climbs out of the root.
+        """
+        now = time.localtime()
+        for key, value in {
+            "%width%": str(width),
+            "%height%": str(height),
+            "%year%": str(now.tm_year),
+            "%month%": f"{now.tm_mon:02}",
+            "%day%": f"{now.tm_mday:02}",
+            "%hour%": f"{now.tm_hour:02}",
+            "%minute%": f"{now.tm_min:02}",
+            "%second%": f"{now.tm_sec:02}",
+        }.items():
+            prefix = prefix.replace(key, value)
+        normal = os.path.normpath(prefix)
+        subfolder, stem = os.path.split(normal)
+        folder = inside(root, subfolder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, stem, subfolder
+
+
+def inside(root: Path, name: str) -> Path:
+    """``root/name`` as an absolute path.
+
+    Raises:
+        OutsideFolderError: the result is not below ``root``.
+    """
+    path = Path(os.path.abspath(root / name))  # noqa: PTH100 - must not follow links
+    if path != root and root not in path.parents:
+        raise OutsideFolderError(
+            f"{name!r} lies outside {root.name!r}. Give a name below that folder, without '..'."
+        )
+    return path

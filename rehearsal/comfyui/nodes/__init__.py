@@ -1,0 +1,19 @@
+"""What each node class does.
+
+A behaviour takes a `NodeContext` and the node's inputs by name, and returns a `NodeResult`.
+Classes without a behaviour are listed by /object_info all the same and fail loudly when they run.
+"""
+
+from __future__ import annotations
+
+from rehearsal.comfyui.execution import Behaviour
+from rehearsal.comfyui.nodes import core_video, images, loaders, masks, video_helper, wan
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    **loaders.BEHAVIOURS,
+    **wan.BEHAVIOURS,
+    **images.BEHAVIOURS,
+    **masks.BEHAVIOURS,
+    **video_helper.BEHAVIOURS,
+    **core_video.BEHAVIOURS,
+}

@@ -1,0 +1,116 @@
+"""Settings of the simulated ComfyUI: command line first, environment second, defaults last."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_LISTEN = "127.0.0.1"
+DEFAULT_PORT = 8188
+DEFAULT_BASE = "/data/comfyui"
+DEFAULT_STEP_SECONDS = 0.05
+#: ComfyUI's own default of --max-upload-size.
+DEFAULT_MAX_UPLOAD_MIB = 100
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message says which, what was given and what is allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the server was told.
+
+    Attributes:
+        listen: address to bind; the real server's default is loopback, and so is this one.
+        port: TCP port; 0 takes a free one.
+        base: folder that holds ``input``, ``output``, ``temp`` and ``user``.
+        step_seconds: time that one sampler step takes.
+        max_upload_mib: largest request body in MiB; more is answered with 413.
+        fault: one fault that is always on (see `faults`), or empty.
+        fault_file: file that holds a fault, read at the start of every prompt, or None.
+        port_file: where the bound port is written once the server listens, or None.
+    """
+
+    listen: str = DEFAULT_LISTEN
+    port: int = DEFAULT_PORT
+    base: Path = Path(DEFAULT_BASE)
+    step_seconds: float = DEFAULT_STEP_SECONDS
+    max_upload_mib: int = DEFAULT_MAX_UPLOAD_MIB
+    fault: str = ""
+    fault_file: Path | None = None
+    port_file: Path | None = None
+
+
+def _number(name: str, value: str, low: float, high: float, *, whole: bool = False) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high or (whole and number != int(number)):
+        kind = "a whole number" if whole else "a number"
+        raise SettingsError(
+            f"{name}={value!r} cannot be used: allowed is {kind} from {low:g} to {high:g}. "
+            f"Correct the option or the environment variable."
+        )
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every option has its environment variable in the help text."""
+    result = argparse.ArgumentParser(
+        prog="vace-comfyui-sim",
+        description="A SIMULATED ComfyUI 0.33 server: the real protocol and real H.264 files, but "
+        "drawn pictures instead of a model. For machines without a GPU.",
+    )
+    result.add_argument("--listen", help="address to bind (COMFYUI_LISTEN, 127.0.0.1)")
+    result.add_argument("--port", help="TCP port, 0 for a free one (COMFYUI_PORT, 8188)")
+    result.add_argument(
+        "--base", help="folder with input, output, temp and user (COMFYUI_BASE, /data/comfyui)"
+    )
+    result.add_argument(
+        "--step-seconds", help="duration of one sampler step (SIM_STEP_SECONDS, 0.05)"
+    )
+    result.add_argument(
+        "--max-upload-size", help="largest request body in MiB (COMFYUI_MAX_UPLOAD_MIB, 100)"
+    )
+    result.add_argument("--fault", help="a fault that is always on (SIM_FAULT); see README.md")
+    result.add_argument(
+        "--fault-file", help="file with a fault, read before every prompt (SIM_FAULT_FILE)"
+    )
+    result.add_argument("--port-file", help="write the bound port to this file (SIM_PORT_FILE)")
+    return result
+
+
+def read(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the command line and the environment.
+
+    Raises:
+        SettingsError: a value is outside its range.
+    """
+    env = os.environ if environment is None else environment
+    options = parser().parse_args(list(argv))
+
+    def choose(option: str | None, variable: str, default: str) -> str:
+        return option if option is not None else env.get(variable) or default
+
+    def optional_path(option: str | None, variable: str) -> Path | None:
+        text = choose(option, variable, "")
+        return Path(text) if text else None
+
+    port = choose(options.port, "COMFYUI_PORT", str(DEFAULT_PORT))
+    step = choose(options.step_seconds, "SIM_STEP_SECONDS", str(DEFAULT_STEP_SECONDS))
+    upload = choose(options.max_upload_size, "COMFYUI_MAX_UPLOAD_MIB", str(DEFAULT_MAX_UPLOAD_MIB))
+    return Settings(
+        listen=choose(options.listen, "COMFYUI_LISTEN", DEFAULT_LISTEN),
+        port=int(_number("COMFYUI_PORT", port, 0, 65535, whole=True)),
+        base=Path(choose(options.base, "COMFYUI_BASE", DEFAULT_BASE)),
+        step_seconds=_number("SIM_STEP_SECONDS", step, 0, 3600),
+        max_upload_mib=int(_number("COMFYUI_MAX_UPLOAD_MIB", upload, 1, 1_048_576, whole=True)),
+        fault=choose(options.fault, "SIM_FAULT", ""),
+        fault_file=optional_path(options.fault_file, "SIM_FAULT_FILE"),
+        port_file=optional_path(options.port_file, "SIM_PORT_FILE"),
+    )

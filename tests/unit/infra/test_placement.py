@@ -1,0 +1,108 @@
+"""Choice of machine and zone: by price and stock, before anything is created."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from infra.catalogue import InstanceType, Price, instance_types
+from infra.placement import PlacementError, Wish, candidates, propose
+
+REGION = "cn-hangzhou"
+WISH = Wish(REGION, "auto", "auto", 16, False, None)
+
+
+def row(name: str, memory: int, capability: tuple[int, int], cny: float | None) -> InstanceType:
+    prices = {REGION: Price(cny, "test", date(2026, 1, 1))} if cny else {}
+    return InstanceType(f"ecs.{name}", 8, 32, name, memory, capability, prices)
+
+
+ROWS = (
+    row("dear", 48, (8, 9), 14.0),
+    row("unpriced", 16, (7, 5), None),
+    row("cheap", 24, (8, 6), 9.0),
+)
+
+
+def stock(**zones: list[str]) -> Callable[[str], list[str]]:
+    return lambda kind: zones.get(kind.removeprefix("ecs."), [])
+
+
+def test_the_cheapest_that_fits_comes_first_and_unknown_prices_last() -> None:
+    assert [r.gpu for r in candidates(ROWS, WISH)] == ["cheap", "dear", "unpriced"]
+
+
+def test_fp8_is_required_when_the_wish_says_so() -> None:
+    assert [r.gpu for r in candidates(ROWS, replace(WISH, require_fp8=True))] == ["dear"]
+
+
+def test_a_price_limit_excludes_what_is_dearer_or_unknown() -> None:
+    """Prevents an unpriced machine from slipping under a budget."""
+    wish = replace(WISH, max_price_per_hour=10.0)
+    assert [r.gpu for r in candidates(ROWS, wish)] == ["cheap"]
+
+
+def test_an_impossible_wish_lists_what_there_is_with_prices() -> None:
+    with pytest.raises(PlacementError, match=r"(?s)at least 500 GiB.*9\.00 CNY/hour"):
+        candidates(ROWS, replace(WISH, min_gpu_memory_gib=500))
+
+
+def test_an_unknown_instance_type_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(PlacementError, match=r"(?s)ecs\.nope.*ecs\.cheap"):
+        candidates(ROWS, replace(WISH, instance_type="ecs.nope"))
+
+
+def test_sold_out_in_one_zone_takes_the_next() -> None:
+    found = propose(ROWS, WISH, stock(cheap=[f"{REGION}-j", f"{REGION}-k"]))
+    assert (found.instance_type, found.zone, found.problem) == ("ecs.cheap", f"{REGION}-j", "")
+
+
+def test_sold_out_everywhere_takes_the_next_dearer_type() -> None:
+    found = propose(ROWS, WISH, stock(dear=[f"{REGION}-h"]))
+    assert (found.instance_type, found.zone) == ("ecs.dear", f"{REGION}-h")
+
+
+def test_a_named_zone_without_stock_lists_alternatives_with_prices() -> None:
+    wish = replace(WISH, zone=f"{REGION}-b")
+    found = propose(ROWS, wish, stock(cheap=[f"{REGION}-j"], dear=[f"{REGION}-h"]))
+    assert not found.zone
+    assert f"out of stock in {REGION}-b" in found.problem
+    assert f"{REGION}-j: ecs.cheap" in found.problem
+    assert "14.00 CNY/hour" in found.problem
+    assert "Nothing was created" in found.problem
+
+
+def test_a_named_type_without_stock_offers_other_types() -> None:
+    wish = replace(WISH, instance_type="ecs.dear")
+    found = propose(ROWS, wish, stock(cheap=[f"{REGION}-j"]))
+    assert f"{REGION}-j: ecs.cheap" in found.problem
+
+
+def test_nothing_anywhere_says_so() -> None:
+    assert "another region" in propose(ROWS, WISH, stock()).problem
+
+
+def test_limits_do_not_move_a_node_whose_type_is_named() -> None:
+    """Prevents a changed budget from replacing a machine that was chosen by name."""
+    named = replace(WISH, instance_type="ecs.cheap")
+    assert named.key() == replace(named, max_price_per_hour=1.0).key()
+    assert WISH.key() != replace(WISH, max_price_per_hour=1.0).key()
+
+
+def test_every_row_of_the_catalogue_is_possible() -> None:
+    rows = instance_types()
+    assert len({r.type for r in rows}) == len(rows)
+    assert all(r.memory_gib >= 24 for r in rows), "too little for 9 GB of weights"
+    for r in rows:
+        for price in r.prices.values():
+            assert 1 < price.cny_per_hour < 200
+            assert price.date <= date(2026, 11, 23)
+            assert price.source
+
+
+def test_fp8_is_derived_from_the_compute_capability() -> None:
+    by_type = {r.type: r for r in instance_types()}
+    assert not by_type["ecs.gn7i-c8g1.2xlarge"].fp8
+    assert by_type["ecs.gn8is.2xlarge"].fp8
+    assert by_type["ecs.gn9gc.4xlarge"].fp8

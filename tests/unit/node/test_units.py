@@ -1,0 +1,92 @@
+"""Quadlets and what is said about units."""
+
+import dataclasses
+
+import pytest
+
+from infra.node.vace_node import units
+from infra.node.vace_node.errors import NodeError
+from infra.node.vace_node.settings import Settings
+
+
+def keys(text: str, section: str) -> dict[str, list[str]]:
+    """Key -> values of one section of a unit file."""
+    found: dict[str, list[str]] = {}
+    here = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            here = line
+        elif here == f"[{section}]" and "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("maker", [units.comfyui_quadlet, units.gateway_quadlet])
+def test_containers_run_without_any_privilege(maker: object, settings: Settings) -> None:
+    """Custom nodes are other people's code; each of these lines keeps them in."""
+    assert callable(maker)
+    container = keys(maker(settings), "Container")
+    assert container["ReadOnly"] == ["true"]
+    assert container["DropCapability"] == ["all"]
+    assert container["NoNewPrivileges"] == ["true"]
+    assert container["User"] == container["Group"] != ["0"]
+    assert container["Network"] == ["host"]
+    assert container["Pull"] == ["never"]
+
+
+def test_comfyui_listens_on_loopback_and_writes_to_the_data_disk(settings: Settings) -> None:
+    """Without the assertion, results would silently land on the system disk."""
+    text = units.comfyui_quadlet(settings)
+    container = keys(text, "Container")
+    assert "COMFYUI_LISTEN=127.0.0.1" in container["Environment"]
+    assert "COMFYUI_BASE=/data/comfyui" in container["Environment"]
+    assert container["Volume"] == ["/data/comfyui:/data/comfyui"]
+    assert container["AddDevice"] == ["nvidia.com/gpu=all"]
+    assert "AddCapability" not in container
+    assert keys(text, "Unit")["AssertPathIsMountPoint"] == ["/data"]
+
+
+def test_machine_without_gpu_asks_for_no_device(settings: Settings) -> None:
+    """podman refuses to start a container whose CDI device does not exist."""
+    text = units.comfyui_quadlet(dataclasses.replace(settings, gpu_driver="none"))
+    assert "AddDevice" not in text
+
+
+def test_gateway_gets_its_environment(settings: Settings) -> None:
+    """The names are an agreement with the gateway's image."""
+    container = keys(units.gateway_quadlet(settings), "Container")
+    environment = dict(item.split("=", 1) for item in container["Environment"])
+    assert environment["VACE_GATEWAY_TLS_LISTEN"] == "0.0.0.0:443"
+    assert environment["VACE_GATEWAY_TOKEN_FILE"] == "/run/vace/token"
+    assert environment["VACE_GATEWAY_MAX_UPLOAD_MIB"] == "512"
+    assert environment["VACE_GATEWAY_ALLOWED_HOSTS"] == "203.0.113.10,localhost,127.0.0.1"
+    assert environment["VACE_GATEWAY_PLAIN_LISTEN"] == ""
+    assert container["AddCapability"] == ["NET_BIND_SERVICE"]
+    assert container["Volume"] == ["/run/vace:/run/vace:ro"]
+
+
+def test_rotation_reaches_the_gateway_as_a_signal(settings: Settings) -> None:
+    """A restart would cut the uploads and downloads of everybody."""
+    service = keys(units.gateway_quadlet(settings), "Service")
+    assert service["ExecReload"] == ["/usr/bin/podman kill --signal HUP vace-gateway"]
+
+
+def test_plain_listener_is_on_the_private_address_only(settings: Settings) -> None:
+    """0.0.0.0:8188 would collide with ComfyUI's own listener at 127.0.0.1:8188."""
+    plain = dataclasses.replace(settings, plain_http=True)
+    text = units.gateway_quadlet(plain, private_ip="192.168.0.7")
+    assert "VACE_GATEWAY_PLAIN_LISTEN=192.168.0.7:8188" in text
+    assert "ALLOWED_HOSTS=203.0.113.10,localhost,127.0.0.1,192.168.0.7" in text
+    with pytest.raises(NodeError, match="private address"):
+        units.gateway_quadlet(plain)
+
+
+@pytest.mark.parametrize("result", ["start-limit-hit", "exit-code"])
+def test_start_limit_is_said_in_words(result: str) -> None:
+    """systemd's own word for it is easily overlooked, and newer versions keep the first result."""
+    state = {"ActiveState": "failed", "SubState": "failed", "Result": result, "NRestarts": "5"}
+    text = units.explain("vace-gateway.service", state)
+    assert "given up" in text
+    assert result in text
+    assert "restarted 5 times" in text
