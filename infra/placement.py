@@ -1,12 +1,12 @@
 """Choice of instance type and zone by catalogue, price and stock. Pure: imports no Pulumi."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.catalogue import InstanceType
 
-StockLookup = Callable[[str], Sequence[str]]
-"""Takes an instance type, returns the zones of the region that have it in stock."""
+Stock = Mapping[str, Sequence[str]]
+"""For each instance type, the zones of the region that have it in stock."""
 
 
 class PlacementError(Exception):
@@ -94,11 +94,11 @@ def candidates(catalogue: Sequence[InstanceType], wish: Wish) -> list[InstanceTy
     return found
 
 
-def propose(catalogue: Sequence[InstanceType], wish: Wish, stock: StockLookup) -> Proposal:
+def propose(catalogue: Sequence[InstanceType], wish: Wish, stock: Stock) -> Proposal:
     """Return the first candidate that is in stock in a zone that the wish allows.
 
-    ``stock`` is asked once for each candidate until one fits. Out of stock is not raised but
-    returned as ``problem``, because it matters only to a node that does not exist yet.
+    Out of stock is not raised but returned as ``problem``, because it matters only to a node
+    that does not exist yet.
 
     Raises:
         PlacementError: the catalogue has nothing that fits, see :func:`candidates`.
@@ -106,7 +106,7 @@ def propose(catalogue: Sequence[InstanceType], wish: Wish, stock: StockLookup) -
     rows = candidates(catalogue, wish)
     elsewhere: list[str] = []
     for row in rows:
-        zones = sorted(stock(row.type))
+        zones = sorted(stock.get(row.type, ()))
         if wish.zone == "auto" and zones:
             return Proposal(row.type, zones[0])
         if wish.zone in zones:
@@ -119,7 +119,7 @@ def propose(catalogue: Sequence[InstanceType], wish: Wish, stock: StockLookup) -
         elsewhere = [
             f"  - {zone}: {row.describe(wish.region)}"
             for row in others
-            for zone in sorted(stock(row.type))
+            for zone in sorted(stock.get(row.type, ()))
         ]
     advice = (
         "In stock now:\n"

@@ -50,9 +50,6 @@ class Storage(pulumi.ComponentResource):
             tags=settings.tags,
             opts=kept,
         )
-        alicloud.oss.BucketPublicAccessBlock(
-            name, bucket=bucket.bucket.apply(str), block_public_access=True, opts=kept
-        )
         disk = alicloud.ecs.EcsDisk(
             name,
             zone_id=zone,

@@ -42,9 +42,8 @@ def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
         require_fp8=settings.require_fp8,
         max_price_per_hour=settings.max_price_per_hour,
     )
-    proposal = placement.propose(
-        catalogue.instance_types(), wish, lambda kind: _zones_in_stock(settings, kind, invoke)
-    )
+    stock = _zones_in_stock(settings, invoke)
+    proposal = placement.propose(catalogue.instance_types(), wish, stock)
     place = Placement(
         "placement", wish=wish.key(), proposal=proposal, opts=pulumi.ResourceOptions()
     )
@@ -119,18 +118,21 @@ def _announce(settings: Settings, instance_type: str) -> None:
     pulumi.log.info(f"{instance_type}: {cost(settings, instance_type)}")
 
 
-def _zones_in_stock(
-    settings: Settings, instance_type: str, invoke: pulumi.InvokeOptions
-) -> list[str]:
-    answer = alicloud.get_zones(
-        available_resource_creation="VSwitch",
-        available_instance_type=instance_type,
-        available_disk_category="cloud_essd",
+def _zones_in_stock(settings: Settings, invoke: pulumi.InvokeOptions) -> dict[str, list[str]]:
+    """Return the zones that have each single-GPU instance type in stock now.
+
+    Asks ``get_instance_types``, which leaves out what DescribeAvailableResource calls sold out;
+    ``get_zones`` only knows where a type is offered at all.
+    """
+    answer = alicloud.ecs.get_instance_types(
+        gpu_amount=1,
+        system_disk_category="cloud_essd",
         instance_charge_type="PostPaid",
+        network_type="Vpc",
         spot_strategy="SpotAsPriceGo" if settings.spot else "NoSpot",
         opts=invoke,
     )
-    return list(answer.ids)
+    return {row.id: list(row.availability_zones) for row in answer.instance_types}
 
 
 def _newest_image(settings: Settings, invoke: pulumi.InvokeOptions) -> str:

@@ -175,12 +175,10 @@ def _bootstrap(
 
 
 def _prepare_lease(root: Path) -> None:
-    # What cloud-init expects of dhcpcd besides its answers: a lease file, and a process that has
-    # ended (4194304 is above the highest process id that Linux gives).
-    folder = root / "var/lib/dhcpcd"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "eth0.lease").touch()
-    (folder / "ended.pid").write_text("4194304\n")
+    # cloud-init reads this file besides the answers of the script in dhcpcd's place.
+    lease = root / "var/lib/dhcpcd/eth0.lease"
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    lease.touch()
 
 
 def _list_packages(root: Path, target: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from rehearsal.cloud import services
 from rehearsal.cloud.certificates import Authority, server_names
@@ -96,6 +99,18 @@ class Emulator:
             return self._dispatcher.handle(request)
         started = time.monotonic()
         response = self._object_storage(request)
+        if response.status == 501:
+            self.journal.unknown(
+                {
+                    "time": self.cloud.timestamp(),
+                    "product": "oss",
+                    "version": "",
+                    "action": f"{request.method} {'&'.join(sorted(request.query))}".strip(),
+                    "method": request.method,
+                    "host": request.host,
+                    "code": "NotImplemented",
+                }
+            )
         self.journal.call(
             {
                 "time": self.cloud.timestamp(),
@@ -121,16 +136,24 @@ class Emulator:
             if fault.kind != "slow":
                 return self._oss_fault(fault)
             self.cloud.closing.wait(fault.seconds)
-        return from_oss(oss.handle(to_oss(request), self.cloud))
+        try:
+            return from_oss(oss.handle(to_oss(request), self.cloud))
+        except Exception as bug:  # a bug in the service must be an answer, not a broken connection
+            traceback.print_exc(file=sys.stderr)
+            words = f"emulator: {type(bug).__name__} in {request.method} {request.path}"
+            return self._oss_error(500, "InternalError", words)
 
     def _oss_fault(self, fault: Fault) -> HttpResponse:
         error = fault.error()
         status = 503 if fault.kind == "throttle" and not fault.http_status else error.http_status
         code = "QpsLimitExceeded" if fault.kind == "throttle" and not fault.code else error.code
+        return self._oss_error(status, code, error.message)
+
+    def _oss_error(self, status: int, code: str, message: str) -> HttpResponse:
         request_id = self.cloud.request_id().replace("-", "")[:24]
         text = (
             f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>'
-            f"{error.message}</Message><RequestId>{request_id}</RequestId></Error>"
+            f"{escape(message)}</Message><RequestId>{request_id}</RequestId></Error>"
         )
         headers = {"Content-Type": "application/xml", "x-oss-request-id": request_id}
         return HttpResponse(status, headers, text.encode())

@@ -34,7 +34,7 @@ _V4_HEADER = re.compile(
 )
 _V1_HEADER = re.compile(r"^OSS (?P<key>[^:]+):(?P<signature>.+)$")
 #: Query parameters that are part of a V1 signature.
-V1_SUBRESOURCES = frozenset(
+_V1_NAMES = (
     "acl uploads location cors logging website referer lifecycle delete append tagging objectMeta "
     "uploadId partNumber security-token position img style styleName replication "
     "replicationProgress replicationLocation cname bucketInfo comp qos live status vod startTime "
@@ -44,8 +44,9 @@ V1_SUBRESOURCES = frozenset(
     "callback callback-var policy stat encryption versions versioning versionId requestPayment "
     "x-oss-request-payer sequential inventory inventoryId continuation-token asyncFetch worm "
     "wormId wormExtend regionList cloudboxes transferAcceleration resourceGroup accessmonitor "
-    "publicAccessBlock httpsConfig archiveDirectRead metaQuery rtc".split()
+    "publicAccessBlock httpsConfig archiveDirectRead metaQuery rtc"
 )
+V1_SUBRESOURCES = frozenset(_V1_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,17 @@ def _v4_header(
     match = _V4_HEADER.match(header)
     if match is None:
         raise invalid_argument("Authorization", "<header>", f"{V4} Credential=...,Signature=...")
-    key_id, date, region = _scope(match["credential"])
-    stamp = request.headers.get("x-oss-date", "")
-    check_skew(_stamp(stamp), now)
-    credential = _credential(store, key_id, request.headers.get("x-oss-security-token", ""), now)
+    scope = _scope(match["credential"])
+    # The older Go SDK, which the provider uses, signs the Date header's own text instead.
+    stamp = request.headers.get("x-oss-date") or request.headers.get("date", "")
+    check_skew(_stamp(stamp) if "x-oss-date" in request.headers else _http_date(stamp), now)
+    credential = _credential(
+        store, scope.key_id, request.headers.get("x-oss-security-token", ""), now
+    )
     additional = [name for name in (match["additional"] or "").split(";") if name]
     canonical = _canonical(request, resource, additional)
-    _compare_v4(credential, stamp, date, region, canonical, match["signature"])
-    return Signed(credential, region)
+    _compare_v4(credential, scope, stamp, canonical, match["signature"])
+    return Signed(credential, scope.region)
 
 
 def _v4_query(request: OssHttpRequest, resource: str, store: CredentialStore, now: float) -> Signed:
@@ -112,7 +116,7 @@ def _v4_query(request: OssHttpRequest, resource: str, store: CredentialStore, no
     if query.get("x-oss-signature-version") != V4:
         given = query.get("x-oss-signature-version", "")
         raise invalid_argument("x-oss-signature-version", given, V4)
-    key_id, date, region = _scope(query.get("x-oss-credential", ""))
+    scope = _scope(query.get("x-oss-credential", ""))
     stamp, expires = query.get("x-oss-date", ""), query.get("x-oss-expires", "")
     if not expires.isdigit() or not 0 < int(expires) <= MAX_EXPIRES_S:
         raise invalid_argument("x-oss-expires", expires, f"1 to {MAX_EXPIRES_S} seconds")
@@ -121,19 +125,28 @@ def _v4_query(request: OssHttpRequest, resource: str, store: CredentialStore, no
         check_skew(sent, now)
     if now > sent + int(expires):
         raise access_denied("Request has expired.", Expires=_iso(sent + int(expires)))
-    credential = _credential(store, key_id, query.get("x-oss-security-token", ""), now)
+    credential = _credential(store, scope.key_id, query.get("x-oss-security-token", ""), now)
     additional = [n for n in query.get("x-oss-additional-headers", "").split(";") if n]
     canonical = _canonical(request, resource, additional)
-    _compare_v4(credential, stamp, date, region, canonical, query["x-oss-signature"])
-    return Signed(credential, region)
+    _compare_v4(credential, scope, stamp, canonical, query["x-oss-signature"])
+    return Signed(credential, scope.region)
 
 
-def _scope(credential: str) -> tuple[str, str, str]:
-    """Access key id, date and region of ``key/date/region/oss/aliyun_v4_request``."""
+@dataclass(frozen=True)
+class _Scope:
+    """Who signed what: access key id, day (YYYYMMDD) and region."""
+
+    key_id: str
+    date: str
+    region: str
+
+
+def _scope(credential: str) -> _Scope:
+    """The parts of ``key/date/region/oss/aliyun_v4_request``."""
     parts = credential.split("/")
     if len(parts) != 5 or parts[3:] != ["oss", "aliyun_v4_request"]:
         raise invalid_argument("Credential", credential, "key/date/region/oss/aliyun_v4_request")
-    return parts[0], parts[1], parts[2]
+    return _Scope(parts[0], parts[1], parts[2])
 
 
 def _canonical(request: OssHttpRequest, resource: str, additional: Iterable[str]) -> str:
@@ -163,10 +176,17 @@ def _canonical(request: OssHttpRequest, resource: str, additional: Iterable[str]
 
 
 def _compare_v4(
-    credential: Credential, stamp: str, date: str, region: str, canonical: str, given: str
+    credential: Credential, scope: _Scope, stamp: str, canonical: str, given: str
 ) -> None:
-    scope = f"{date}/{region}/oss/aliyun_v4_request"
-    to_sign = "\n".join((V4, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
+    date, region = scope.date, scope.region
+    to_sign = "\n".join(
+        (
+            V4,
+            stamp,
+            f"{date}/{region}/oss/aliyun_v4_request",
+            hashlib.sha256(canonical.encode()).hexdigest(),
+        )
+    )
     key = f"aliyun_v4{credential.secret}".encode()
     for part in (date, region, "oss", "aliyun_v4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()

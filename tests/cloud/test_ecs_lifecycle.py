@@ -37,6 +37,10 @@ def test_stop_and_start_follow_the_machine(cloud: Any) -> None:
     world.reaches(instance_id, "Running")
     assert cloud.hypervisor.is_running(instance_id)
     assert world.instance(instance_id).stopped_mode == "Not-applicable"
+    world.stop(instance_id, stopped_mode="Not-applicable")  # as the provider sends it
+    assert world.instance(instance_id).stopped_mode == "KeepCharging"
+    start(world, instance_id)
+    world.reaches(instance_id, "Running")
     world.ecs.reboot_instance(ecs.RebootInstanceRequest(instance_id=instance_id))
     assert world.instance(instance_id).status in ("Stopping", "Starting", "Running")
     world.reaches(instance_id, "Running")

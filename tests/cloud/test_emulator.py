@@ -145,3 +145,36 @@ def test_object_storage_is_told_apart(changes: dict[str, Any], expected: bool) -
         }
     )
     assert is_oss(request) is expected
+
+
+class TestObjectStorageFaults:
+    """Object storage answers faults in its own words, and its gaps are loud too."""
+
+    def ask(self, cloud: RunningCloud, target: str = "/") -> tuple[int, str]:
+        """Status and body of an unsigned request to OSS."""
+        host, port = cloud.endpoint.split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        try:
+            connection.request("GET", target, headers={"Host": "oss-cn-hangzhou.aliyuncs.com"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def test_a_throttle_is_a_503(self, cloud: RunningCloud) -> None:
+        """The OSS clients retry on 503, not on an RPC code."""
+        cloud.control("POST", "/faults", {"product": "oss", "kind": "throttle"})
+        status, body = self.ask(cloud)
+        assert (status, "<Code>QpsLimitExceeded</Code>" in body) == (503, True)
+
+    def test_a_fault_for_another_product_leaves_it_alone(self, cloud: RunningCloud) -> None:
+        """Prevents a throttle of ECS from hitting an upload."""
+        cloud.control("POST", "/faults", {"product": "ecs", "kind": "throttle"})
+        assert self.ask(cloud)[0] == 403
+
+    def test_its_calls_are_in_the_journal(self, cloud: RunningCloud) -> None:
+        """Prevents uploads from going unseen."""
+        self.ask(cloud, "/?prefix=a")
+        entry = cloud.control("GET", "/calls")[-1]
+        assert (entry["product"], entry["action"], entry["status"]) == ("oss", "GET", 403)
+        assert entry["parameters"] == ["prefix"]

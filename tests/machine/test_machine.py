@@ -43,6 +43,7 @@ def test_cloud_init_reports_a_boot_without_errors(cloud: Cloud, first: Any) -> N
     assert "DataSourceAliYun" in status
     assert "errors: []" in status
     assert "EphemeralIPNetwork" not in status
+    assert "invalid contents" not in status
 
 
 def test_only_what_the_rules_allow_gets_through(hypervisor: Any, first: Any) -> None:

@@ -61,6 +61,9 @@ def _start(request: Request, cloud: Cloud, state: RegionState, row: Row) -> None
 def _stop(request: Request, cloud: Cloud, state: RegionState, row: Row) -> None:
     require_status(row, cloud, "Running")
     mode = request.get("StoppedMode") or "KeepCharging"
+    if mode == "Not-applicable":
+        # The provider sends back what it read of the running instance.
+        mode = "KeepCharging"
     if mode not in ("KeepCharging", "StopCharging"):
         raise invalid_parameter("StoppedMode", mode, "KeepCharging or StopCharging")
     force = request.boolean("ForceStop")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,10 +93,8 @@ def RunInstances(request: Request, cloud: Cloud) -> dict[str, Any]:
         if request.boolean("DryRun"):
             raise dry_run()
         rows = [_create(cloud, state, plan, index) for index in range(plan.amount)]
-    launched: list[Row] = []
     try:
         for row in rows:
-            launched.append(row)
             _launch(cloud, state, row, plan.item)
     except ApiError:
         _undo(cloud, state, rows)
@@ -334,13 +333,21 @@ def machine_spec(row: Row, item: InstanceType) -> MachineSpec:
 
 
 def _undo(cloud: Cloud, state: RegionState, rows: list[Row]) -> None:
-    """Leave nothing of a launch that failed."""
+    """Leave nothing of a launch that failed; what cannot be undone is in the log."""
     for row in rows:
         instance_id = row["InstanceId"]
-        cloud.hypervisor.destroy(instance_id)
+        with suppress(ApiError):
+            machine_work.ask(
+                f"destroy {instance_id}", partial(cloud.hypervisor.destroy, instance_id)
+            )
         with cloud.lock:
             state.table("instances").pop(instance_id, None)
             table = state.table("disks")
-            for key in [k for k, d in table.items() if d["InstanceId"] == instance_id]:
-                if table.pop(key)["Type"] == "data":
-                    cloud.hypervisor.delete_disk(key)
+            disks = [table.pop(k) for k, d in list(table.items()) if d["InstanceId"] == instance_id]
+        for disk in disks:
+            if disk["Type"] == "data":
+                with suppress(ApiError):
+                    machine_work.ask(
+                        f"delete disk {disk['DiskId']}",
+                        partial(cloud.hypervisor.delete_disk, disk["DiskId"]),
+                    )

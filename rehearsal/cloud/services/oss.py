@@ -22,6 +22,7 @@ from rehearsal.cloud.services import (
     oss_buckets,
     oss_listing,
     oss_multipart,
+    oss_object_settings,
     oss_objects,
 )
 from rehearsal.cloud.services.oss_access import authorise
@@ -42,7 +43,8 @@ BUCKET_OPERATIONS: dict[tuple[str, str], tuple[str, Operation]] = {
     ("GET", "stat"): ("GetBucketStat", oss_buckets.stat),
     ("GET", "versions"): ("ListObjectVersions", oss_listing.list_versions),
     ("GET", "uploads"): ("ListMultipartUploads", oss_listing.list_uploads),
-    ("POST", "delete"): ("DeleteObject", oss_objects.delete_many),
+    # Rights are checked for each key of the list.
+    ("POST", "delete"): ("", oss_objects.delete_many),
 }
 for _name, _setting in oss_bucket_settings.SETTINGS.items():
     for _method, _verb, _do in (
@@ -63,11 +65,11 @@ OBJECT_OPERATIONS: dict[tuple[str, str], tuple[str, Operation]] = {
     ("HEAD", ""): ("GetObject", oss_objects.read_object),
     ("HEAD", "objectMeta"): ("GetObject", oss_objects.object_meta),
     ("DELETE", ""): ("DeleteObject", oss_objects.delete_object),
-    ("GET", "tagging"): ("GetObjectTagging", oss_objects.get_tags),
-    ("PUT", "tagging"): ("PutObjectTagging", oss_objects.put_tags),
-    ("DELETE", "tagging"): ("DeleteObjectTagging", oss_objects.delete_tags),
-    ("GET", "acl"): ("GetObjectAcl", oss_objects.get_acl),
-    ("PUT", "acl"): ("PutObjectAcl", oss_objects.put_acl),
+    ("GET", "tagging"): ("GetObjectTagging", oss_object_settings.get_tags),
+    ("PUT", "tagging"): ("PutObjectTagging", oss_object_settings.put_tags),
+    ("DELETE", "tagging"): ("DeleteObjectTagging", oss_object_settings.delete_tags),
+    ("GET", "acl"): ("GetObjectAcl", oss_object_settings.get_acl),
+    ("PUT", "acl"): ("PutObjectAcl", oss_object_settings.put_acl),
     ("POST", "uploads"): ("PutObject", oss_multipart.begin),
     ("PUT", "uploadId"): ("PutObject", oss_multipart.put_part),
     ("POST", "uploadId"): ("PutObject", oss_multipart.complete),
@@ -75,12 +77,13 @@ OBJECT_OPERATIONS: dict[tuple[str, str], tuple[str, Operation]] = {
     ("DELETE", "uploadId"): ("AbortMultipartUpload", oss_multipart.abort),
 }
 #: Query parameters that choose no operation.
-PLAIN_PARAMETERS = frozenset(
+_PLAIN = (
     "prefix delimiter marker max-keys encoding-type list-type start-after continuation-token "
     "fetch-owner key-marker version-id-marker max-uploads upload-id-marker partNumber "
     "part-number-marker max-parts versionId OSSAccessKeyId Expires Signature security-token "
-    "sequential regionList".split()
+    "sequential regionList"
 )
+PLAIN_PARAMETERS = frozenset(_PLAIN.split())
 
 
 def handle(request: OssHttpRequest, cloud: Cloud) -> OssHttpResponse:
@@ -141,7 +144,8 @@ def _bucket(call: OssCall, sub: str) -> OssHttpResponse:
         return operation(call)
     call.load_bucket()
     _check_region(call)
-    authorise(call, action)
+    if action:
+        authorise(call, action)
     return operation(call)
 
 

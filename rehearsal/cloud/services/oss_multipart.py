@@ -156,12 +156,12 @@ def _chosen(call: OssCall, row: Row) -> list[int]:
             "part number.",
             400,
         )
-    for number in numbers[:-1]:
-        if parts[str(number)]["Size"] < MIN_PART_BYTES:
+    for chosen in numbers[:-1]:
+        if parts[str(chosen)]["Size"] < MIN_PART_BYTES:
             raise OssError(
                 "EntityTooSmall",
                 "Your proposed upload smaller than the minimum allowed size. Part "
-                f"{number} has {parts[str(number)]['Size']} bytes; every part but the last needs "
+                f"{chosen} has {parts[str(chosen)]['Size']} bytes; every part but the last needs "
                 f"{MIN_PART_BYTES}.",
                 400,
             )

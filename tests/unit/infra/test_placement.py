@@ -1,6 +1,5 @@
 """Choice of machine and zone: by price and stock, before anything is created."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
@@ -25,8 +24,8 @@ ROWS = (
 )
 
 
-def stock(**zones: list[str]) -> Callable[[str], list[str]]:
-    return lambda kind: zones.get(kind.removeprefix("ecs."), [])
+def stock(**zones: list[str]) -> dict[str, list[str]]:
+    return {f"ecs.{kind}": found for kind, found in zones.items()}
 
 
 def test_the_cheapest_that_fits_comes_first_and_unknown_prices_last() -> None:
