@@ -16,8 +16,10 @@ from rehearsal import emulator as cloud
 from rehearsal.artifacts import ArtifactError, Artifacts
 from rehearsal.display import Display
 from rehearsal.journey import SIMULATED, Images, Journey, PulumiError, RehearsalError
-from rehearsal.machine.cleanup import clean as clean_machines
-from rehearsal.machine.prerequisites import missing
+from rehearsal.machine.cleanup import clean_slot, recorded_state, used_slots
+from rehearsal.machine.errors import MachineError
+from rehearsal.machine.prerequisites import require_machines
+from rehearsal.machine.slots import Slot
 from rehearsal.paths import REPOSITORY, state_root
 from rehearsal.workspace import Tools
 
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return clean(journey, display)
     try:
         return rehearse(journey, display, keep=options.keep)
-    except (RehearsalError, PulumiError, cloud.EmulatorError, ArtifactError) as error:
+    except (RehearsalError, PulumiError, cloud.EmulatorError, ArtifactError, MachineError) as error:
         display.console.print(f"[bold red]The rehearsal failed:[/] {error}", markup=True)
     except KeyboardInterrupt:
         display.console.print("[bold red]Interrupted.[/]")
@@ -98,23 +100,19 @@ def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
     """Go through the main job and return 0 when all of it went well."""
     started = time.time()
     with display.phase("Prerequisites, tools and images"):
-        problems = missing()
-        if problems:
-            raise RehearsalError(
-                "this machine cannot run the rehearsal:\n"
-                + "\n".join(f"  - {problem}" for problem in problems)
-            )
-        tools = provide_tools()
-        images = provide_images(display)
+        require_machines(journey.folder)
         clean(journey, display, quiet=True)
+        tools = provide_tools(journey.folder / "pulumi-home")
+        images = provide_images(display)
 
     with display.phase("Emulated Alibaba Cloud"):
         emulator = cloud.start(journey.cloud_state, machines="podman")
         display.note(f"OpenAPI at https://{emulator.endpoint}, control at {emulator.control}")
         workspace = journey.workspace(emulator, tools)
         workspace.prepare()
-        operator = emulator.call("GET", "/status")["operator_cidr"]
-        journey.configure(workspace, images, operator)
+        slot = slots_of(journey)[0]
+        display.note(f"public addresses {slot.public_network}, this computer is allowed in")
+        journey.configure(workspace, images, f"{slot.operator_address}/32")
 
     with display.phase("pulumi up"):
         outputs = journey.up(workspace)
@@ -179,7 +177,7 @@ def clean(journey: Journey, display: Display, *, quiet: bool = False) -> int:
     pid_file = emulator_state / "pid"
     if pid_file.exists():
         cloud.end_process(int(pid_file.read_text().strip() or "0"))
-    removed = clean_machines(emulator_state)
+    removed = [line for slot in slots_of(journey) for line in clean_slot(slot)]
     removed_state = _remove(journey)
     if not quiet:
         for line in removed:
@@ -189,6 +187,12 @@ def clean(journey: Journey, display: Display, *, quiet: bool = False) -> int:
         else:
             display.note(f"removed the state in {journey.folder}")
     return 0
+
+
+def slots_of(journey: Journey) -> list[Slot]:
+    """Network slots that belong to this rehearsal; one while it runs."""
+    state = journey.cloud_state.resolve()
+    return [slot for slot in used_slots() if recorded_state(slot) == state]
 
 
 def _remove(journey: Journey) -> bool:

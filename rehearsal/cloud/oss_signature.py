@@ -1,7 +1,7 @@
 """Signatures of OSS requests: V4 (OSS4-HMAC-SHA256) and V1 (HMAC-SHA1), in headers or in a URL.
 
 Written after "Include a V4 signature in the Authorization header" / "... in a URL" and the V1 pages
-of OSS's API reference, and checked against Alibaba's SDK (`tests/cloud/test_oss_signatures.py`).
+of OSS's API reference, and checked against Alibaba's SDK (`tests/cloud/test_oss_access.py`).
 """
 
 from __future__ import annotations

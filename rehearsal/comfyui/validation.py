@@ -1,6 +1,6 @@
 """What POST /prompt refuses, in the words of a real server.
 
-Rules and sentences follow recordings of ComfyUI 0.33 (`tests/comfyui/test_recorded_rejections.py`).
+Rules and sentences follow recordings of ComfyUI 0.33 (`tests/comfyui/test_recordings.py`).
 The one that surprises callers: a prompt with several output nodes is accepted with status 200 when
 at least one of them is fine; the others are listed under ``node_errors`` and never run.
 """

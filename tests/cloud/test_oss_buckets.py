@@ -8,6 +8,10 @@ from typing import Any
 import alibabacloud_oss_v2 as oss
 import pytest
 
+from rehearsal.cloud.oss_call import Address, OssCall
+from rehearsal.cloud.oss_errors import OssError
+from rehearsal.cloud.oss_http import OssHttpRequest
+from rehearsal.cloud.services.oss_buckets import put_bucket
 from tests.cloud.conftest import RunningCloud
 from tests.cloud.oss_client import client, refused
 
@@ -63,14 +67,7 @@ def test_buckets_are_listed_in_pages(cloud: RunningCloud) -> None:
 @pytest.mark.parametrize("name", ["Upper", "ab", "-ab", "a_b", "a" * 64])
 def test_an_impossible_name_is_refused(cloud: RunningCloud, name: str) -> None:
     """Prevents: names that the real service refuses only after minutes of deployment."""
-    import requests  # noqa: PLC0415 - the SDK refuses such names itself, so the wire is used
-
-    from rehearsal.cloud.oss_call import Address, OssCall  # noqa: PLC0415
-    from rehearsal.cloud.oss_errors import OssError  # noqa: PLC0415
-    from rehearsal.cloud.oss_http import OssHttpRequest  # noqa: PLC0415
-    from rehearsal.cloud.services.oss_buckets import put_bucket  # noqa: PLC0415
-
-    assert requests
+    # The SDK refuses such names before it sends them, so the operation is called itself.
     request = OssHttpRequest("PUT", "127.0.0.1", f"/{name}", {}, {}, b"")
     call = OssCall(request, cloud.cloud, Address(name, "", ""), cloud.key, "cn-hangzhou")
     with pytest.raises(OssError) as caught:

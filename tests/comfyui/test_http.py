@@ -191,8 +191,11 @@ async def test_a_mask_upload_becomes_the_alpha_of_the_original(sim: Sim) -> None
     form.add_field("original_ref", '{"filename": "a.png", "type": "input"}')
     async with sim.session.post("/upload/mask", data=form) as answer:
         assert (await answer.json())["name"] == "mask.png"
-    async with sim.session.get("/view?filename=mask.png&type=input&channel=a") as answer:
-        assert answer.content_type == "image/png"
+    for query, kind in (("channel=a", "png"), ("channel=rgb", "png"), ("preview=webp", "webp"),
+                        ("preview=jpeg;50", "jpeg")):  # fmt: skip
+        async with sim.session.get(f"/view?filename=mask.png&type=input&{query}") as answer:
+            assert answer.content_type == f"image/{kind}", query
+            await answer.read()
 
 
 async def test_a_body_above_the_limit_is_refused_with_413(start_sim: StartSim) -> None:

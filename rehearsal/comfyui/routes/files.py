@@ -133,8 +133,8 @@ async def view(request: web.Request) -> web.StreamResponse:
     disposition = {"Content-Disposition": f'filename="{path.name}"'}
     channel = request.query.get("channel", "rgba")
     if "preview" in request.query or channel in ("rgb", "a"):
-        preview = request.query.get("preview")
-        body, kind = await asyncio.to_thread(_converted, path, preview, channel)
+        preview, wanted = request.query.get("preview"), request.query.get("channel", "")
+        body, kind = await asyncio.to_thread(_converted, path, preview, wanted)
         return web.Response(body=body, content_type=f"image/{kind}", headers=disposition)
     content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     if content_type in ACTIVE_CONTENT:
@@ -143,16 +143,17 @@ async def view(request: web.Request) -> web.StreamResponse:
 
 
 def _converted(path: Path, preview: str | None, channel: str) -> tuple[bytes, str]:
+    """A picture as a smaller preview (``webp;90``), without its alpha channel, or only that."""
     from PIL import Image  # noqa: PLC0415 - keeps the start quick
 
     buffer = io.BytesIO()
     with Image.open(path) as opened:
         if preview is not None:
-            kind, *_, quality = [*preview.split(";"), preview.split(";")[-1]]
-            if kind not in ("webp", "jpeg") or "a" in request_channel(channel):
-                kind = "webp"
+            wanted = preview.split(";")
+            # JPEG has no alpha, so asking for that channel gives WebP whatever was wanted.
+            kind = "jpeg" if wanted[0] == "jpeg" and "a" not in channel else "webp"
             picture = opened.convert("RGB") if kind == "jpeg" or channel == "rgb" else opened
-            picture.save(buffer, kind, quality=int(quality) if quality.isdigit() else 90)
+            picture.save(buffer, kind, quality=int(wanted[-1]) if wanted[-1].isdigit() else 90)
             return buffer.getvalue(), kind
         if channel == "rgb":
             opened.convert("RGB").save(buffer, "PNG")
@@ -161,11 +162,6 @@ def _converted(path: Path, preview: str | None, channel: str) -> tuple[bytes, st
             alpha.putalpha(opened.convert("RGBA").getchannel("A"))
             alpha.save(buffer, "PNG")
     return buffer.getvalue(), "png"
-
-
-def request_channel(channel: str) -> str:
-    """The channel as the caller wrote it; the default ``rgba`` counts as none."""
-    return "" if channel == "rgba" else channel
 
 
 ROUTES = (

@@ -52,7 +52,12 @@ def gateway(tmp_path: Path, certificate: Path) -> Iterator[Gateway]:
     key.write_text(identity("gateway")[1])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that refuses the certificate hangs up; that is what a test wants."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
