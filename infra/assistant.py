@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.openapi import Api, code
 
-POLL_SECONDS = 3.0
+POLL_SECONDS = 2.0
 ENDED = frozenset({"Finished", "Failed", "Stopped", "Timeout", "PartialFailed", "Invalid"})
 """States in which an invocation record changes no more (ECS API, DescribeInvocationResults)."""
 NOT_YET = frozenset({"InvalidInstance.NotMatch", "IncorrectInstanceStatus", "ClientNotRunning"})

@@ -168,9 +168,7 @@ def _check_tls(emulator: Emulator) -> None:
     """Fail at once where the provider would hang: it retries an untrusted certificate forever."""
     context = ssl.create_default_context(cafile=str(emulator.ca))
     try:
-        with urllib.request.urlopen(
-            f"https://{emulator.endpoint}/", timeout=5, context=context
-        ):
+        with urllib.request.urlopen(f"https://{emulator.endpoint}/", timeout=5, context=context):
             pass
     except urllib.error.HTTPError:
         return  # an error answer is an answer: TLS works

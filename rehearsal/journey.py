@@ -84,7 +84,7 @@ class Journey:
     def nothing_to_do(self, workspace: Workspace) -> None:
         """Check that neither a preview nor a refresh finds a difference."""
         workspace.run("preview", "--expect-no-changes")
-        workspace.run("refresh", "--yes", "--expect-no-changes")
+        workspace.run("refresh", "--yes", "--skip-preview", "--expect-no-changes")
 
     def smoke_test(self, outputs: dict[str, Any], name: str = "smoke") -> dict[str, Any]:
         """Run the smoke tests as a user would, with files for what is secret.
@@ -123,7 +123,7 @@ class Journey:
         workspace.configure(
             {"eipBandwidthMbps": CHANGED_BANDWIDTH, "maxUploadMiB": CHANGED_UPLOAD_MIB}
         )
-        workspace.run("up", "--yes")
+        workspace.run("up", "--yes", "--skip-preview")
         after = workspace.outputs()
         for key in ("instanceId", "publicIp", "apiToken", "url"):
             if before[key] != after[key]:
@@ -138,7 +138,7 @@ class Journey:
         Raises:
             RehearsalError: something is left, or the provider called what is not emulated.
         """
-        workspace.run("destroy", "--yes")
+        workspace.run("destroy", "--yes", "--skip-preview")
         status = emulator.call("GET", "/status")
         if not status["empty"]:
             raise RehearsalError(f"`pulumi destroy` left in the cloud: {status['resources']}")

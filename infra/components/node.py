@@ -129,7 +129,9 @@ class Node(pulumi.ComponentResource):
             volume_tags=settings.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[parameter, agent, *depends_on],
+                # Not on the parameter, which waits for the disk: the agent reads it only once the
+                # role is attached, long after.
+                depends_on=[agent, *depends_on],
                 # cloud-init runs user data once: a new agent needs a new machine.
                 replace_on_changes=["user_data"],
                 # The data disk can be attached to one machine only.

@@ -52,7 +52,7 @@ def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
     # Everything waits for the placement: out of stock stops a deployment before it starts.
     after = pulumi.ResourceOptions(provider=cloud, depends_on=[place])
     network = Network("network", settings=settings, zone=place.zone, opts=after)
-    storage = Storage("storage", settings=settings, zone=network.zone, opts=after)
+    storage = Storage("storage", settings=settings, zone=place.zone, opts=after)
     address = Address("address", settings=settings, opts=after)
     secrets = Secrets("secrets", settings=settings, ip_address=address.ip_address, opts=after)
     secret_names = [settings.names.token_secret, settings.names.tls_secret]

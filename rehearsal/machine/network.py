@@ -120,8 +120,11 @@ class CloudNetwork:
         """Remove every namespace of the slot, and with them all interfaces and routes."""
         for name in namespaces.names(f"{self._slot.prefix}-"):
             namespaces.remove(name)
-        if succeeds("ip", "link", "show", self._slot.host_link):
-            run("ip", "link", "delete", self._slot.host_link)
+        # The kernel removes the cable with the namespace, sometimes a moment later: deleting it may
+        # find it gone. What counts is that it is gone afterwards.
+        host = self._slot.host_link
+        if succeeds("ip", "link", "show", host) and not succeeds("ip", "link", "delete", host):
+            run("sh", "-c", '! ip link show "$1" 2>/dev/null', "sh", host)
 
 
 def _become_router() -> None:

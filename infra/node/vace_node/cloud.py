@@ -171,7 +171,7 @@ def wait_for_role(
                 "that the metadata service is enabled."
             )
         progress(reason)
-        sleep(3)
+        sleep(1)
 
 
 class ParameterStore:
