@@ -1,9 +1,13 @@
 """The two OSS calls that recovery needs, by Alibaba Cloud's own SDK."""
 
 import os
+import ssl
+from typing import Any
 
 import alibabacloud_oss_v2 as oss
 from alibabacloud_credentials.client import Client as Credentials
+from alibabacloud_oss_v2.transport.requests_client import RequestsHttpClient
+from requests.adapters import HTTPAdapter
 
 MISSING = 404
 FORBIDDEN = 403
@@ -22,8 +26,16 @@ class _Chain(oss.credentials.CredentialsProvider):  # type: ignore[misc]  # the 
         )
 
 
+class _SystemTrust(HTTPAdapter):
+    """Trusts what Python trusts, so also ``SSL_CERT_FILE``, besides the SDK's own list."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=ssl.create_default_context())
+
+
 def _client(region: str) -> "oss.Client":
     config = oss.config.load_default()
+    config.http_client = RequestsHttpClient(adapter=_SystemTrust())
     config.credentials_provider = _Chain()
     config.region = region
     endpoint = os.environ.get("ALIBABA_CLOUD_ENDPOINT_OSS")

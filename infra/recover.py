@@ -11,11 +11,13 @@ name, stand in no state, and carry this stack's tags or (because tags come a mom
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infra import openapi
@@ -333,6 +335,21 @@ def _delete(item: Found, pause: Callable[[float], None], clock: Callable[[], flo
             return
 
 
+def restore_checkpoints(backend: Path) -> list[Path]:
+    """Put back the backup of every checkpoint that a killed engine left empty.
+
+    A folder as backend is not written in one step. The backup is the state before the last step,
+    with the note of what that step began, so nothing is lost by going back to it.
+    """
+    restored = []
+    for path in (backend / ".pulumi" / "stacks").rglob("*.json"):
+        backup = path.with_name(f"{path.name}.bak")
+        if path.stat().st_size == 0 and backup.exists():
+            shutil.copyfile(backup, path)
+            restored.append(path)
+    return restored
+
+
 def _pulumi(
     arguments: list[str], options: Sequence[str], *, check: bool = True, stdin: str = ""
 ) -> str:
@@ -351,6 +368,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     stack = ["--stack", options.stack] if options.stack else []
     try:
+        url = json.loads(_pulumi(["whoami", "--verbose", "--json"], []))["url"]
+        if url.startswith("file://"):
+            for path in restore_checkpoints(Path(url.removeprefix("file://")).expanduser()):
+                print(f"{path} was empty; restored its backup")
         _pulumi(["cancel", "--yes"], [options.stack] if options.stack else [], check=False)
         # Inputs may be encrypted; a name never is, but an export without secrets hides the object.
         state = json.loads(_pulumi(["stack", "export", "--show-secrets"], stack))

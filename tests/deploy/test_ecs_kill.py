@@ -17,7 +17,7 @@ DEADLINE = 60.0
     "action", ["CreateVSwitch", "AllocateEipAddress", "RunInstances", "AttachDisk", "RunCommand"]
 )
 def test_a_killed_up_is_resumed_and_destroyed(deployment: Deployment, action: str) -> None:
-    """The engine dies the moment the cloud has answered ``action``: a creation it never heard of."""
+    """The engine dies the moment the cloud has answered: a creation that it never heard of."""
     process = deployment.workspace.start("up", "--yes", "--skip-preview", capture=True)
     deadline = time.monotonic() + DEADLINE
     while not any(call["action"] == action for call in deployment.calls()):

@@ -1,10 +1,11 @@
 """Recovery deletes exactly what a killed engine left, in an order that works, and nothing else."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.recover import Cloud, recover
+from infra.recover import Cloud, recover, restore_checkpoints
 
 TAGS = {"project": "wan-vace", "stack": "dev"}
 OURS = {"Tag": [{"Key": key, "Value": value} for key, value in TAGS.items()]}
@@ -156,3 +157,18 @@ def test_other_pending_operations_stay() -> None:
     state["deployment"]["pending_operations"].append({"type": "deleting", "resource": {}})
     run(state, FakeApi({"DescribeVpcs": vpcs()}))
     assert [item["type"] for item in state["deployment"]["pending_operations"]] == ["deleting"]
+
+
+def test_an_empty_checkpoint_is_restored_from_its_backup_and_others_are_left(
+    tmp_path: Path,
+) -> None:
+    """Seen: an engine killed while it wrote leaves an empty file, and Pulumi then says EOF."""
+    stacks = tmp_path / ".pulumi" / "stacks" / "wan-vace"
+    stacks.mkdir(parents=True)
+    (stacks / "dev.json").touch()
+    (stacks / "dev.json.bak").write_text("before")
+    (stacks / "prod.json").write_text("now")
+    (stacks / "prod.json.bak").write_text("before")
+    assert restore_checkpoints(tmp_path) == [stacks / "dev.json"]
+    assert (stacks / "dev.json").read_text() == "before"
+    assert (stacks / "prod.json").read_text() == "now"
