@@ -21,7 +21,7 @@ from rehearsal.machine.errors import MachineError
 from rehearsal.machine.prerequisites import require_machines
 from rehearsal.machine.slots import Slot
 from rehearsal.paths import REPOSITORY, state_root
-from rehearsal.workspace import Tools
+from rehearsal.workspace import Tools, end_leftovers
 
 TIME_SCALE = 0.001
 """Statuses of the emulated cloud change at once, so that a rehearsal waits only as long as the
@@ -68,20 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def provide_tools(home: Path) -> Tools:
+def provide_tools(home: Path, variant: str = "plain") -> Tools:
     """Find, download or build the engine and its plugins; silent when they are there.
 
     Args:
         home: becomes the private Pulumi home, with the plugins linked into it.
+        variant: "plain", or "fast" for a provider whose fixed waits can be shortened.
 
     Raises:
         RehearsalError: they cannot be had; the toolchain has said why.
     """
-    ended = subprocess.run([sys.executable, str(PROVISION)], check=False)
+    command = [sys.executable, str(PROVISION), "--variant", variant]
+    ended = subprocess.run(command, check=False)
     if ended.returncode != 0:
         raise RehearsalError("the tools could not be provided; see the message above")
     answer = subprocess.run(
-        [sys.executable, str(PROVISION), "--print-env", "--home", str(home)],
+        [*command, "--print-env", "--home", str(home)],
         check=True,
         text=True,
         capture_output=True,
@@ -177,11 +179,12 @@ def _write_report(
 
 def clean(journey: Journey, display: Display, *, quiet: bool = False) -> int:
     """Remove machines, networks, disks and state of the rehearsal; idempotent."""
-    emulator_state = journey.cloud_state
-    pid_file = emulator_state / "pid"
+    # First, so that nothing is made any more while the rest is removed.
+    removed = [f"process {pid} of Pulumi" for pid in end_leftovers(journey.workspace_folder)]
+    pid_file = journey.cloud_state / "pid"
     if pid_file.exists():
         cloud.end_process(int(pid_file.read_text().strip() or "0"))
-    removed = [line for slot in slots_of(journey) for line in clean_slot(slot)]
+    removed += [line for slot in slots_of(journey) for line in clean_slot(slot)]
     removed_state = _remove(journey)
     if not quiet:
         for line in removed:
@@ -200,10 +203,10 @@ def slots_of(journey: Journey) -> list[Slot]:
 
 
 def _remove(journey: Journey) -> bool:
-    """Delete the state but the last report, which a person may still want to read."""
+    """Delete the rehearsal's folder; whether there was one."""
     if not journey.folder.exists():
         return False
-    command = ["find", str(journey.folder), "-mindepth", "1", "-maxdepth", "1"]
-    command += ["!", "-name", "report", "-exec", "rm", "-rf", "--one-file-system", "{}", "+"]
+    # A mount that could not be removed must not be emptied.
+    command = ["rm", "-rf", "--one-file-system", str(journey.folder)]
     subprocess.run(command, check=True)
     return True

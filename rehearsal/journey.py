@@ -56,9 +56,14 @@ class Journey:
         """Folder of the emulated cloud."""
         return self.folder / "cloud"
 
+    @property
+    def workspace_folder(self) -> Path:
+        """Folder of the Pulumi workspace."""
+        return self.folder / "workspace"
+
     def workspace(self, emulator: cloud.Emulator, tools: Tools) -> Workspace:
         """Return the Pulumi workspace that works on this emulator."""
-        return Workspace(self.folder / "workspace", tools, emulator.environment())
+        return Workspace(self.workspace_folder, tools, emulator.environment())
 
     def configure(self, workspace: Workspace, images: Images, operator_cidr: str) -> None:
         """Set the config that a rehearsal differs in; everything else keeps its default."""

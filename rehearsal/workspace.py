@@ -5,6 +5,7 @@ what runs is a literal ``pulumi up``, while the stack's config and state stay ou
 and out of the user's ``~/.pulumi``.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from rehearsal.paths import REPOSITORY
 STACK = "rehearsal"
 DROPPED_PREFIXES = ("PULUMI_", "ALIBABA_CLOUD_", "ALICLOUD_", "ALIYUN_", "AWS_", "KUBECONFIG")
 """The user's own settings and credentials never reach a rehearsal."""
+_ENGINE = (b"pulumi", b"pulumi.dynamic")
 
 
 class PulumiError(Exception):
@@ -123,6 +125,10 @@ class Workspace:
         plain = [part for argument in arguments for part in ("--plaintext", argument)]
         self.run("config", "set-all", "--path", *plain, capture=True)
 
+    def unset(self, *keys: str) -> None:
+        """Give config values back their defaults; also the way to an empty list."""
+        self.run("config", "rm-all", *keys, capture=True)
+
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs, secrets included."""
         text = self.run("stack", "output", "--json", "--show-secrets", capture=True)
@@ -133,3 +139,28 @@ class Workspace:
         """Return the resources of the stack's state."""
         deployment = json.loads(self.run("stack", "export", capture=True))["deployment"]
         return list(deployment.get("resources") or [])
+
+
+def end_leftovers(folder: Path) -> list[int]:
+    """Kill Pulumi's processes that work on the stack in ``folder``; return their ids.
+
+    An engine that was killed cannot end its plugins, and the one for dynamic resources then
+    waits for it for ever.
+    """
+    setting = f"PULUMI_BACKEND_URL=file://{folder / 'backend'}".encode()
+    killed = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # Processes come and go while this loop runs.
+        with contextlib.suppress(OSError):
+            if setting not in (process / "environ").read_bytes().split(b"\0"):
+                continue
+            # A person's shell may have the setting, too; only Pulumi itself is ended.
+            names = [word.rpartition(b"/")[2] for word in _words(process)]
+            if any(name in _ENGINE or name.startswith(b"pulumi-") for name in names):
+                os.kill(int(process.name), signal.SIGKILL)
+                killed.append(int(process.name))
+    return killed
+
+
+def _words(process: Path) -> list[bytes]:
+    return (process / "cmdline").read_bytes().split(b"\0")

@@ -14,23 +14,24 @@ def project_file() -> dict[str, Any]:
     return yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture
-def raw() -> dict[str, Any]:
-    """Every key with its default, and the keys that have none."""
+def defaults() -> dict[str, Any]:
+    """Every key with its default, as the engine hands it over, and the keys that have none."""
     values: dict[str, Any] = {}
     for key, schema in project_file()["config"].items():
         if "default" in schema:
             default = schema["default"]
-            values[key] = (
-                "[]"
-                if default == []
-                else str(default).lower()
-                if isinstance(default, bool)
-                else str(default)
-            )
+            values[key] = "[]" if default == [] else str(default)
+            if isinstance(default, bool):
+                values[key] = values[key].lower()
     return {
         **values,
         "owner": "video-team",
         "comfyuiImage": f"registry.example.com/vace/comfyui@{DIGEST}",
         "gatewayImage": f"registry.example.com/vace/gateway:1.0@{DIGEST}",
     }
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    """A valid config."""
+    return defaults()
