@@ -26,16 +26,22 @@ from pydantic.alias_generators import to_camel
 
 from infra import naming
 
+EARLIEST_EXPIRY = date(2026, 11, 1)
+"""An absolute day: a config that was right once must stay right, or nothing could be destroyed."""
 DIGEST_REFERENCE = re.compile(
-    r"(?=.{1,255}@)(?P<registry>[a-z0-9.-]+(?::\d{1,5})?)/"
+    # A registry has a dot or a port in its name; anything else would mean Docker Hub.
+    r"(?=.{1,255}@)(?P<registry>[a-z0-9-]+(?:(?:\.[a-z0-9-]+)+(?::\d{1,5})?|:\d{1,5}))/"
     r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::[\w.-]{1,128})?@sha256:[0-9a-f]{64}"
 )
 PRIVATE_RANGES = tuple(
     ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 )
+TAG_VALUE = r"^[\w.@-]+( [\w.@-]+)*$"
+"""What a tag may hold of people's and environments' names."""
 SECRET_KEYS = ("registryPassword",)
 """Keys that must be set with ``--secret``. (Pulumi.yaml cannot say so for a key with a default.)"""
-EVERYWHERE = ipaddress.IPv4Network("0.0.0.0/0")
+WIDEST_PREFIX = 8
+"""No single user's network is larger than a /8; two halves of the internet are everywhere, too."""
 
 
 class ConfigError(Exception):
@@ -75,9 +81,12 @@ class Settings(BaseModel):
     stack: str = Field(exclude=True)
 
     target: Literal["ecs"]
-    owner: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@ -]+$")]
+    owner: Annotated[str, Field(min_length=1, max_length=64, pattern=TAG_VALUE)]
     expires: str
-    environment: OptionalText
+    environment: Annotated[
+        Annotated[str, Field(max_length=64, pattern=TAG_VALUE)] | None,
+        BeforeValidator(_empty_to_none),
+    ]
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z0-9]+)+$")]
     zone: str
     instance_type: Annotated[str, Field(pattern=r"^(auto|ecs\.[a-z0-9.-]+)$")]
@@ -96,7 +105,7 @@ class Settings(BaseModel):
     registry_password: Annotated[SecretStr | None, BeforeValidator(_empty_to_none)]
     image_family: Annotated[str, Field(pattern=r"^[\w:.-]+$")]
     image_id: OptionalText
-    gpu_driver: Annotated[str, Field(pattern=r"^(none|\d{3}(-server)?(-open)?)$")]
+    gpu_driver: Annotated[str, Field(pattern=r"^(auto|none|\d{3}(-server)?(-open)?)$")]
     system_disk_gib: Annotated[int, Field(ge=40, le=2048, alias="systemDiskGiB")]
     data_disk_gib: Annotated[int, Field(ge=20, le=32768, alias="dataDiskGiB")]
     spot: bool
@@ -104,7 +113,7 @@ class Settings(BaseModel):
     deletion_protection: bool
     results_retention_days: Annotated[int, Field(ge=1, le=3650)]
     delete_results_on_destroy: bool
-    max_upload_mib: Annotated[int, Field(ge=1, le=102400, alias="maxUploadMiB")]
+    max_upload_mib: Annotated[int, Field(ge=1, le=65536, alias="maxUploadMiB")]
     hostname: OptionalText
     token_generation: Annotated[int, Field(ge=1)]
     tls_generation: Annotated[int, Field(ge=1)]
@@ -115,9 +124,13 @@ class Settings(BaseModel):
     def _expires_is_a_date(cls, value: str) -> str:
         if value != "never":
             try:
-                date.fromisoformat(value)
+                day = date.fromisoformat(value)
             except ValueError:
                 raise ValueError('must be a date like 2026-12-31, or "never"') from None
+            if day < EARLIEST_EXPIRY:
+                raise ValueError(
+                    f"must be {EARLIEST_EXPIRY} or later; a date before this package is a mistake"
+                )
         return value
 
     @field_validator("comfyui_image", "gateway_image")
@@ -160,21 +173,33 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
         problems = []
-        if EVERYWHERE in self.allowed_cidrs and not self.allow_from_everywhere:
+        wide = [
+            str(cidr)
+            for cidr in ipaddress.collapse_addresses(self.allowed_cidrs)
+            if cidr.prefixlen < WIDEST_PREFIX
+        ]
+        if wide and not self.allow_from_everywhere:
             problems.append(
-                "allowedCidrs: 0.0.0.0/0 opens the service to the whole internet. Name the "
-                "networks of your users, or set allowFromEverywhere to true if that is what you "
-                "want"
+                f"allowedCidrs: {', '.join(wide)} opens the service to a large part of the "
+                f"internet or all of it; /{WIDEST_PREFIX} and smaller networks are allowed. Name "
+                "the networks of your users, or set allowFromEverywhere to true if that is what "
+                "you want"
             )
-        if self.allow_from_everywhere and EVERYWHERE not in self.allowed_cidrs:
+        if self.allow_from_everywhere and not wide:
             problems.append(
-                "allowFromEverywhere: is true, but allowedCidrs does not hold 0.0.0.0/0. Set it "
-                "to false, or add 0.0.0.0/0"
+                "allowFromEverywhere: is true, but allowedCidrs holds no network that needs it. "
+                "Set it to false, or add 0.0.0.0/0"
             )
-        if self.zone != "auto" and not self.zone.startswith(f"{self.region}-"):
+        if len(set(self.allowed_cidrs)) != len(self.allowed_cidrs):
+            problems.append("allowedCidrs: a network stands in it twice. Remove one of them")
+        # Zones of the mainland and Hong Kong have a hyphen before the letter, others have not.
+        letter = "-" if self.region.startswith("cn-") else ""
+        if self.zone != "auto" and not re.fullmatch(
+            rf"{re.escape(self.region)}{letter}[a-z]", self.zone
+        ):
             problems.append(
                 f'zone: "{self.zone}" is not in region "{self.region}". Use "auto" or a zone like '
-                f'"{self.region}-h"'
+                f'"{self.region}{letter}a"'
             )
         login = (self.registry_host, self.registry_username, self.registry_password)
         if any(login) and not all(login):

@@ -115,6 +115,12 @@ def _san(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+def expires(certificate: str) -> str:
+    """Return the last day of a PEM certificate, like 2027-12-25."""
+    parsed = x509.load_pem_x509_certificate(certificate.encode())
+    return parsed.not_valid_after_utc.date().isoformat()
+
+
 def needs_renewal(certificate: str, now: datetime | None = None) -> bool:
     """Whether a PEM certificate expires within :data:`RENEW_BEFORE`."""
     now = now or datetime.now(UTC)

@@ -24,24 +24,54 @@ class Wish:
     require_fp8: bool
     max_price_per_hour: float | None
 
-    def key(self) -> str:
-        """Return a text that changes when the wish does; a placement holds as long as it does not.
-
-        The limits count only where they take part in a choice.
-        """
-        parts: list[object] = [self.region, self.zone, self.instance_type]
-        if self.instance_type == "auto":
-            parts += [self.min_gpu_memory_gib, self.require_fp8, self.max_price_per_hour]
-        return "/".join(str(part) for part in parts)
-
 
 @dataclass(frozen=True)
 class Proposal:
-    """Where a node would be created now; ``problem`` says why nowhere, and what to do."""
+    """Where a node would be created now; ``problem`` says why nowhere, and what to do.
+
+    ``options`` are all types that satisfy the wish, best first, each with its zones in stock.
+    """
 
     instance_type: str = ""
     zone: str = ""
     problem: str = ""
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What an existing deployment uses."""
+
+    region: str
+    zone: str
+    instance_type: str
+
+
+def hold(choice: Choice, wish_region: str, wish_zone: str, proposal: Proposal) -> Proposal:
+    """Return what an existing deployment should use under a new wish.
+
+    It keeps its instance type while that satisfies the wish, in stock or not, and always its
+    zone: the data disk cannot move, and replacing it would delete inputs and results.
+    """
+    if wish_region != choice.region or wish_zone not in ("auto", choice.zone):
+        wanted = wish_region if wish_region != choice.region else wish_zone
+        return Proposal(
+            problem=f"the deployment is in {choice.zone} and cannot move to {wanted}, because its "
+            "data disk stays in its zone and would be deleted with all inputs and results. Set "
+            f"region to {choice.region} and zone to {choice.zone} or auto; or run `pulumi destroy` "
+            "first (finished results stay in the bucket)"
+        )
+    types = [kind for kind, _ in proposal.options]
+    if choice.instance_type in types:
+        return Proposal(choice.instance_type, choice.zone, options=proposal.options)
+    for kind, zones in proposal.options:
+        if choice.zone in zones:
+            return Proposal(kind, choice.zone, options=proposal.options)
+    return Proposal(
+        problem=f"the deployment is in {choice.zone}, where none of {', '.join(types)} is in stock "
+        f"now. Keep {choice.instance_type} by widening the limits or naming it as instanceType, or "
+        "try again later"
+    )
 
 
 def candidates(catalogue: Sequence[InstanceType], wish: Wish) -> list[InstanceType]:
@@ -104,13 +134,14 @@ def propose(catalogue: Sequence[InstanceType], wish: Wish, stock: Stock) -> Prop
         PlacementError: the catalogue has nothing that fits, see :func:`candidates`.
     """
     rows = candidates(catalogue, wish)
+    options = tuple((row.type, tuple(sorted(stock.get(row.type, ())))) for row in rows)
     elsewhere: list[str] = []
     for row in rows:
         zones = sorted(stock.get(row.type, ()))
         if wish.zone == "auto" and zones:
-            return Proposal(row.type, zones[0])
+            return Proposal(row.type, zones[0], options=options)
         if wish.zone in zones:
-            return Proposal(row.type, wish.zone)
+            return Proposal(row.type, wish.zone, options=options)
         elsewhere += [f"  - {zone}: {row.describe(wish.region)}" for zone in zones]
     place = wish.region if wish.zone == "auto" else wish.zone
     tried = ", ".join(row.type for row in rows)
@@ -129,7 +160,9 @@ def propose(catalogue: Sequence[InstanceType], wish: Wish, stock: Stock) -> Prop
         else f"Nothing else of the catalogue is in stock in {wish.region} either. Try another "
         "region, or again later"
     )
-    return Proposal(problem=f"out of stock in {place}: {tried}. Nothing was created. {advice}")
+    return Proposal(
+        problem=f"out of stock in {place}: {tried}. Nothing was created. {advice}", options=options
+    )
 
 
 def _listing(rows: Sequence[InstanceType], region: str) -> str:

@@ -30,7 +30,14 @@ def rotate(what: str, pulumi_options: Sequence[str], run: Run = _run) -> int:
     done = run(["pulumi", "config", "set", key, str(current + 1), *pulumi_options])
     if done.returncode != 0:
         return done.returncode
-    return run(["pulumi", "up", "--yes", "--skip-preview", *pulumi_options]).returncode
+    status = run(["pulumi", "up", "--yes", "--skip-preview", *pulumi_options]).returncode
+    if status != 0:
+        print(
+            f"{key} is {current + 1} now, but `pulumi up` ended with status {status}. When its "
+            "cause is mended, run `pulumi up`; another rotation is not needed.",
+            file=sys.stderr,
+        )
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -129,7 +129,7 @@ def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
     if keep:
         display.console.print(created)
         display.console.print(display.timings())
-        display.console.print(Panel(journey.how_to_use(outputs), title="Running"))
+        display.console.print(Panel(journey.how_to_use(workspace, outputs), title="Running"))
         return 0
     with display.phase("A change of the config, in place"):
         journey.change_in_place(workspace, outputs)

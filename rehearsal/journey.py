@@ -163,16 +163,19 @@ class Journey:
                 table.add_row(row["type"], row["urn"].rsplit("::", 1)[1], str(row.get("id", "")))
         return table
 
-    def how_to_use(self, outputs: dict[str, Any]) -> str:
+    def how_to_use(self, workspace: Workspace, outputs: dict[str, Any]) -> str:
         """Return what to type next while the rehearsal is kept running."""
         files = self.credentials(outputs)
+        script = workspace.write_environment(self.folder / "environment.sh")
         python = Path(sys.executable)
         return (
             f"Open {outputs['url']} in a browser on this machine.\n"
             f"  The certificate's authority is in {files['ca']}, the token in {files['token']}.\n"
             f"Smoke test: {python} -m smoke_tests --url {outputs['url']} --token-file "
             f"{files['token']} --ca-file {files['ca']} --allow-simulated\n"
-            f"Destroy and remove everything: make rehearsal-clean"
+            f"Pulumi: cd {workspace.folder} && source {script}\n"
+            "  then pulumi preview, pulumi up, pulumi destroy as usual.\n"
+            "Remove everything: make rehearsal-clean"
         )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -77,6 +78,17 @@ class Workspace:
             "PULUMI_SKIP_CONFIRMATIONS": "true",
         }
 
+    def write_environment(self, path: Path) -> Path:
+        """Write a script that gives a shell the environment of this workspace; holds its key."""
+        lines = [
+            f"export {name}={shlex.quote(value)}"
+            for name, value in self.environment().items()
+            if os.environ.get(name) != value and name != "HOME"
+        ]
+        path.touch(mode=0o600)
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
     def start(
         self, *arguments: str, capture: bool = False, extra: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[str]":
@@ -128,6 +140,20 @@ class Workspace:
     def unset(self, *keys: str) -> None:
         """Give config values back their defaults; also the way to an empty list."""
         self.run("config", "rm-all", *keys, capture=True)
+
+    def set_secret(self, key: str, value: str) -> None:
+        """Set a secret config value; it goes through standard input, not the arguments."""
+        process = subprocess.run(
+            [str(self.tools.pulumi), "config", "set", "--secret", key],
+            cwd=self.folder,
+            env=self.environment(),
+            input=value,
+            text=True,
+            check=False,
+            capture_output=True,
+        )
+        if process.returncode != 0:
+            raise PulumiError(f"`pulumi config set --secret {key}` failed: {process.stderr}")
 
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs, secrets included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ HELP = {
     "VACE_API_TOKEN)",
     "ca_file": "PEM file of the authority to trust instead of the system's (environment: "
     "VACE_CA_FILE)",
-    "outputs": "JSON of `pulumi stack output --json --show-secrets`, mode 0600; gives what is not "
-    "given as an option",
+    "outputs": "JSON of `pulumi stack output --json --show-secrets`, a file of mode 0600 or - for "
+    "a pipe; gives what is not given as an option",
     "artifacts": "folder for the video, its contact sheet and report.json",
     "timeout": f"seconds for the reference workflow (default {DEFAULT_TIMEOUT_S:g})",
     "allow_simulated": "accept a simulated ComfyUI: proves the protocol, not the pictures",
@@ -100,10 +101,11 @@ def resolve(
 
 
 def _read_outputs(path: Path) -> dict[str, str]:
-    """url, apiToken and caCertificate of a stack's outputs file."""
+    """url, apiToken and caCertificate of a stack's outputs, from a file or, with ``-``, a pipe."""
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        piped = str(path) == "-"
+        mode = 0o600 if piped else stat.S_IMODE(path.stat().st_mode)
+        content = json.loads(sys.stdin.read() if piped else path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadTarget(f"--outputs {path} cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict) or not isinstance(content.get("url"), str):

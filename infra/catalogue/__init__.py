@@ -37,6 +37,7 @@ class InstanceType:
     gpu: str
     gpu_memory_gib: int
     compute_capability: tuple[int, int]
+    driver: str
     prices: dict[str, Price]
 
     def __post_init__(self) -> None:
@@ -81,6 +82,7 @@ def _parse(document: dict[str, Any]) -> tuple[InstanceType, ...]:
                 gpu=row["gpu"],
                 gpu_memory_gib=row["gpu_memory_gib"],
                 compute_capability=(int(major), int(minor)),
+                driver=row["driver"],
                 prices=prices.pop(row["type"], {}),
             )
         )
@@ -98,6 +100,24 @@ def instance_types() -> tuple[InstanceType, ...]:
     """
     path = Path(__file__).with_name("instances.toml")
     return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def driver_for(type_name: str, wanted: str) -> str:
+    """Return the NVIDIA driver branch for an instance type; ``wanted`` is "auto" or the config's.
+
+    Raises:
+        ValueError: the wanted branch is too old for the GPU, or has the wrong kernel modules.
+    """
+    row = find(type_name)
+    if row is None or wanted in ("auto", "none"):
+        return wanted if row is None or wanted == "none" else row.driver
+    branch, needed = (int(name.partition("-")[0]) for name in (wanted, row.driver))
+    if branch < needed or (row.driver.endswith("-open") and not wanted.endswith("-open")):
+        raise ValueError(
+            f'gpuDriver: "{wanted}" cannot drive the {row.gpu} of {type_name}, which needs '
+            f"{row.driver} or newer. Set gpuDriver to auto or {row.driver}"
+        )
+    return wanted
 
 
 def find(type_name: str) -> InstanceType | None:

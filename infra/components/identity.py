@@ -28,7 +28,8 @@ def permissions(*, region: str, parameter: str, secrets: list[str], bucket: str)
 
     The account in an ARN is ``*``: a role's policies reach only its own account anyway. Reading
     an OOS secret parameter also calls KMS GetSecretValue in the caller's name (OOS API
-    reference, GetSecretParameter).
+    reference, GetSecretParameter). No document says what KMS calls the secret behind a parameter,
+    so any name that contains the parameter's is allowed, and no other.
     """
     statements: list[dict[str, Any]] = [
         {
@@ -44,7 +45,7 @@ def permissions(*, region: str, parameter: str, secrets: list[str], bucket: str)
         {
             "Effect": "Allow",
             "Action": ["kms:GetSecretValue"],
-            "Resource": [f"acs:kms:{region}:*:secret/*"],
+            "Resource": [f"acs:kms:{region}:*:secret/*{name}*" for name in secrets],
         },
         {
             "Effect": "Allow",

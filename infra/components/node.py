@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_alicloud as alicloud
 
+from infra import catalogue
 from infra.components.identity import RESULTS_PREFIX
 from infra.config import Settings
 from infra.dynamic.readiness import NodeReadiness
@@ -19,7 +20,7 @@ MAX_PARAMETER = 4096
 
 
 def node_settings(
-    settings: Settings, *, data_disk_id: str, bucket: str, ip_address: str
+    settings: Settings, *, gpu_driver: str, data_disk_id: str, bucket: str, ip_address: str
 ) -> dict[str, Any]:
     """Return the document that the node reads and applies; it holds no secret."""
     hosts = [ip_address, "localhost", "127.0.0.1"]
@@ -30,7 +31,7 @@ def node_settings(
         "comfyui_image": settings.comfyui_image,
         "gateway_image": settings.gateway_image,
         "data_disk_id": data_disk_id,
-        "gpu_driver": settings.gpu_driver,
+        "gpu_driver": gpu_driver,
         "results": {
             "bucket": bucket,
             "endpoint": _oss_endpoint(settings.region),
@@ -75,9 +76,9 @@ class Node(pulumi.ComponentResource):
         super().__init__("wanvace:node:Node", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         names = settings.names
-        document = pulumi.Output.all(disk=data_disk_id, bucket=bucket, address=ip_address).apply(
-            lambda values: self._document(settings, values)
-        )
+        document = pulumi.Output.all(
+            kind=instance_type, disk=data_disk_id, bucket=bucket, address=ip_address
+        ).apply(lambda values: self._document(settings, values))
         parameter = alicloud.oos.Parameter(
             names.settings_parameter,
             parameter_name=names.settings_parameter,
@@ -180,6 +181,7 @@ class Node(pulumi.ComponentResource):
         text = json.dumps(
             node_settings(
                 settings,
+                gpu_driver=catalogue.driver_for(values["kind"], settings.gpu_driver),
                 data_disk_id=values["disk"],
                 bucket=values["bucket"],
                 ip_address=values["address"],

@@ -8,6 +8,7 @@ import json
 import pulumi
 import pulumi_alicloud as alicloud
 
+from infra import pki
 from infra.config import Settings
 from infra.dynamic.credentials import ApiToken, CertificateAuthority, ServerCertificate
 
@@ -49,6 +50,7 @@ class Secrets(pulumi.ComponentResource):
                 ),
             ),
         ]
+        secret = None
         if settings.registry_host and settings.registry_password:
             login = {
                 settings.registry_host: {
@@ -56,19 +58,18 @@ class Secrets(pulumi.ComponentResource):
                     "password": settings.registry_password.get_secret_value(),
                 }
             }
+            secret = pulumi.Output.secret(json.dumps(login))
             self.stored.append(
-                self._store(
-                    names.registry_secret,
-                    "Login of the image registry",
-                    pulumi.Output.secret(json.dumps(login)),
-                )
+                self._store(names.registry_secret, "Login of the image registry", secret)
             )
         self.token = token.value
         self.ca_certificate = authority.certificate
-        # What the node must pick up: these change when a secret does, and tell nothing of it.
+        self.certificate_expires = server.certificate.apply(pki.expires)
+        # What the node must pick up: the node is asked to apply it when one of these changes.
         self.versions = [
             pulumi.Output.from_input(f"token-{settings.token_generation}"),
             server.certificate,
+            *([secret] if secret is not None else []),
         ]
         self.register_outputs({})
 

@@ -16,8 +16,6 @@ from infra.components.storage import Storage
 from infra.config import Settings
 from infra.dynamic.placement import Placement
 
-OUTPUTS_FILE = ".vace-outputs.json"
-
 
 class ImageError(placement.PlacementError):
     """The region has no system image of the wanted family."""
@@ -44,9 +42,7 @@ def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
     )
     stock = _zones_in_stock(settings, invoke)
     proposal = placement.propose(catalogue.instance_types(), wish, stock)
-    place = Placement(
-        "placement", wish=wish.key(), proposal=proposal, opts=pulumi.ResourceOptions()
-    )
+    place = Placement("placement", wish=wish, proposal=proposal, opts=pulumi.ResourceOptions())
     place.instance_type.apply(lambda kind: _announce(settings, kind))
 
     # Everything waits for the placement: out of stock stops a deployment before it starts.
@@ -86,6 +82,7 @@ def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
     return {
         "url": pulumi.Output.concat("https://", host, "/"),
         "caCertificate": secrets.ca_certificate,
+        "certificateExpires": secrets.certificate_expires,
         "apiToken": secrets.token,
         "publicIp": address.ip_address,
         "instanceId": node.instance_id,
@@ -98,8 +95,8 @@ def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
             "ali-instance-cli session --instance ", node.instance_id
         ),
         "smokeTestCommand": (
-            f"(umask 077; pulumi stack output --json --show-secrets > {OUTPUTS_FILE}) && "
-            f".venv/bin/python -m smoke_tests --outputs {OUTPUTS_FILE}"
+            "pulumi stack output --json --show-secrets | "
+            ".venv/bin/python -m smoke_tests --outputs -"
         ),
     }
 
@@ -111,7 +108,7 @@ def cost(settings: Settings, instance_type: str) -> str:
     if price is None:
         return f"no known price for {instance_type} in {settings.region}; ask ECS DescribePrice"
     spot = "; a spot instance costs less" if settings.spot else ""
-    return f"{price}, without disks and traffic{spot}"
+    return f"{price}; disks and traffic come on top{spot}"
 
 
 def _announce(settings: Settings, instance_type: str) -> None:

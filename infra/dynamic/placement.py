@@ -1,7 +1,7 @@
 """Placement: the zone and instance type of a node, chosen once and kept.
 
 Stock changes by the hour. Without a memory, the next ``pulumi up`` would move a running node to
-whatever is in stock then. This resource remembers the choice until the wish itself changes.
+whatever is in stock then. This resource remembers the choice, see :func:`infra.placement.hold`.
 """
 
 import uuid
@@ -18,25 +18,29 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from infra.placement import Proposal
+from infra.placement import Choice, Proposal, Wish, hold
 
 
 class _PlacementProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Keep the old choice for an unchanged wish; refuse a new one that is out of stock."""
-        if _olds.get("wish") == news["wish"] and _olds.get("zone"):
-            kept = {**news, "zone": _olds["zone"], "instance_type": _olds["instance_type"]}
-            return CheckResult({**kept, "problem": ""}, [])
-        failures = [CheckFailure("instanceType", news["problem"])] if news["problem"] else []
-        return CheckResult(news, failures)
+        """Decide what holds, at preview already, and refuse what cannot be."""
+        options = tuple((kind, tuple(zones)) for kind, zones in news["options"])
+        found = Proposal(news["instance_type"], news["zone"], news["problem"], options)
+        if _olds.get("zone"):
+            choice = Choice(_olds["region"], _olds["zone"], _olds["instance_type"])
+            found = hold(choice, news["region"], news["wanted_zone"], found)
+        failures = [CheckFailure("instanceType", found.problem)] if found.problem else []
+        decided = {"region": news["region"], "wanted_zone": news["wanted_zone"]}
+        decided |= {"zone": found.zone, "instance_type": found.instance_type}
+        return CheckResult(decided, failures)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult(id_=uuid.uuid4().hex[:12], outs=props)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        keys = ("wish", "zone", "instance_type")
+        keys = ("region", "zone", "instance_type")
         return DiffResult(changes=any(_olds.get(key) != _news.get(key) for key in keys))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
@@ -54,16 +58,18 @@ class Placement(Resource, module="wanvace", name="Placement"):
     instance_type: pulumi.Output[str]
 
     def __init__(
-        self, name: str, *, wish: str, proposal: Proposal, opts: pulumi.ResourceOptions
+        self, name: str, *, wish: Wish, proposal: Proposal, opts: pulumi.ResourceOptions
     ) -> None:
         super().__init__(
             _PlacementProvider(),
             name,
             {
-                "wish": wish,
+                "region": wish.region,
+                "wanted_zone": wish.zone,
                 "zone": proposal.zone,
                 "instance_type": proposal.instance_type,
                 "problem": proposal.problem,
+                "options": [[kind, list(zones)] for kind, zones in proposal.options],
             },
             opts,
         )

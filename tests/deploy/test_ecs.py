@@ -1,6 +1,10 @@
 """The ECS target through its whole life: up, nothing to do, change in place, destroy."""
 
 import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,21 +41,50 @@ def test_a_stack_lives_and_leaves_nothing(deployment: Deployment) -> None:
     assert deployment.unknown_actions() == []
 
 
+@contextmanager
+def seen_arguments() -> Iterator[set[bytes]]:
+    """Collect the command lines of all processes of this machine while the block runs."""
+    seen: set[bytes] = set()
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.02):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(path.read_bytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_secrets_stand_in_no_plain_file(deployment: Deployment, tmp_path: Path) -> None:
     """Greps everything that a deployment leaves behind: state, logs, call journal, user data."""
-    deployment.pulumi("up", "--yes")
+    password = "a-registry-password-to-look-for"
+    deployment.workspace.configure(
+        {"registryHost": "registry.vace.internal", "registryUsername": "puller"}
+    )
+    deployment.workspace.set_secret("registryPassword", password)
+    with seen_arguments() as arguments:
+        deployment.pulumi("up", "--yes")
     outputs = deployment.workspace.outputs()
-    token = outputs["apiToken"]
-    state = json.loads(deployment.pulumi("stack", "export"))
-    assert token not in json.dumps(state)
-    assert "BEGIN PRIVATE KEY" not in json.dumps(state)
+    plain = json.dumps(json.loads(deployment.pulumi("stack", "export", "--show-secrets")))
+    keys = re.findall(r"BEGIN PRIVATE KEY-----\\+n([A-Za-z0-9+/=]{40,})", plain)
+    secrets = {outputs["apiToken"], password, *keys}
+    assert len(secrets) >= 4, "the authority's and the server's key were not found"
     shown = deployment.pulumi("stack", "output", "--json")
-    assert token not in shown
+    for secret in secrets:
+        assert secret not in shown
+        assert not any(secret.encode() in line for line in arguments)
     for path in tmp_path.rglob("*"):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
-            assert token.encode() not in content, path
-            assert b"BEGIN PRIVATE KEY" not in content or path.stat().st_mode & 0o077 == 0, path
+            for secret in secrets:
+                assert secret.encode() not in content, path
 
 
 def test_rotating_the_token_changes_it_in_place(deployment: Deployment) -> None:

@@ -38,18 +38,6 @@ runcmd:
 WEB = FirewallRule("ingress", "tcp", 8080, 8080, "198.18.0.0/16", "accept", 1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Machines need root and programs; without them, say so loudly instead of failing."""
-    from rehearsal.machine.prerequisites import find_missing  # noqa: PLC0415
-
-    wanted = [item for item in items if item.get_closest_marker("machine")]
-    missing = find_missing(Path.cwd()) if wanted else []
-    if missing:
-        reason = "NO MACHINE TESTS: " + "; ".join(f"{m.what}: {m.remedy}" for m in missing)
-        for item in wanted:
-            item.add_marker(pytest.mark.skip(reason=reason))
-
-
 def wait_until(what: str, check: Callable[[], object], deadline_s: float = 30) -> None:
     """Poll until ``check`` is true; fail with its last answer."""
     deadline = time.monotonic() + deadline_s

@@ -29,6 +29,7 @@ ORDER = (
     "test_restart",
     "test_data_disk",
     "test_cloud_crash",
+    "test_zz",
     "test_cleanup",  # leaves nothing
 )
 HERE = Path(__file__).parent

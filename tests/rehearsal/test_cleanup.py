@@ -1,7 +1,6 @@
 """The end of a stack, and of a rehearsal whose processes were all killed."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +13,6 @@ from tests.rehearsal.polling import eventually
 from tests.rehearsal.stack import Stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.machine, pytest.mark.timeout(180)]
-
-
-def children(pid: int) -> list[int]:
-    """Ids of all processes below one."""
-    listing = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    found = [int(word) for word in listing.split()]
-    return found + [deeper for child in found for deeper in children(child)]
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -47,7 +39,7 @@ def test_destroy_leaves_an_empty_cloud(node: Stack) -> None:
 
 
 def test_a_rehearsal_that_was_killed_in_the_middle_is_removed_wholly(stack: Stack) -> None:
-    """A kill -9 of everything must not leave machines, networks, disks or processes behind."""
+    """A kill -9 gives nobody a chance to tidy up: machines, networks, disks and plugins stay."""
     slot = stack.slot
     process = stack.workspace.start("up", "--yes", "--skip-preview", capture=True)
     known = len(stack.emulator.call("GET", "/calls?since=0"))
@@ -57,13 +49,11 @@ def test_a_rehearsal_that_was_killed_in_the_middle_is_removed_wholly(stack: Stac
         return any(call["action"] == "AttachDisk" for call in calls)
 
     eventually("the machine has its disk", disk_attached, within_s=90)
-    for pid in [process.pid, *children(process.pid)]:
-        if "pulumi.dynamic" not in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
-            os.kill(pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     stack.kill_cloud()
     assert traces(slot, stack.journey.cloud_state)
-    assert processes_of(stack.root)
+    assert any("pulumi.dynamic" in words for words in processes_of(stack.root))
 
     ended = subprocess.run(
         [sys.executable, "-m", "rehearsal", "clean"],
@@ -76,4 +66,4 @@ def test_a_rehearsal_that_was_killed_in_the_middle_is_removed_wholly(stack: Stac
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert traces(slot, stack.journey.cloud_state) == []
     eventually("its processes are gone", lambda: not processes_of(stack.root), within_s=10)
-    assert list(stack.journey.folder.iterdir()) == []
+    assert not stack.journey.folder.exists()

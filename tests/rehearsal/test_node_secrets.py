@@ -9,30 +9,31 @@ from tests.rehearsal.stack import Stack
 pytestmark = [pytest.mark.engine, pytest.mark.machine, pytest.mark.timeout(120)]
 
 # The node itself knows the secrets: a search text sent by Cloud Assistant would plant them there.
+# Each line of its answer: a place, how many bytes were searched, and how often a secret was found.
 SEARCH = r"""
-patterns() { cat /run/vace/token; echo; sed -n 2p /run/vace/tls.key; }
-found() { grep -qaF -f /dev/fd/3 3<<EOF && echo "$1"
-$(patterns)
-EOF
+work=$(mktemp -d /dev/shm/search.XXXXXX)
+trap 'rm -r "$work"' EXIT
+{ cat /run/vace/token; echo; sed -n 2p /run/vace/tls.key; } > "$work/patterns"
+place() {
+    cat > "$work/text"
+    echo "$1: $(wc -c < "$work/text") $(grep -caF -f "$work/patterns" "$work/text")"
 }
-echo "lines: $(patterns | grep -c .)"
-find / -xdev -type f -size -64M ! -path '/proc/*' ! -path '/sys/*' -print0 2>/dev/null |
-    { patterns > /dev/shm/p; xargs -0 grep -laF -f /dev/shm/p -- 2>/dev/null; rm /dev/shm/p; }
-for mount in /run /etc /tmp /dev/shm /data /var/lib/containers /var/log/journal; do
-    patterns | grep -rlasF -f - -- "$mount"
-done
-journalctl --no-pager --output=export --all | found journal
+place control < "$work/patterns"
 IMDS=http://100.100.100.200/latest
-token=$(curl -sf -X PUT -H 'X-aliyun-ecs-metadata-token-ttl-seconds: 60' "$IMDS/api/token")
-curl -sf -H "X-aliyun-ecs-metadata-token: $token" "$IMDS/user-data" > /dev/shm/user-data
-grep -c cloud-config /dev/shm/user-data
-found 'user data' < /dev/shm/user-data
-cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | found processes
-podman inspect vace-gateway vace-comfyui | found 'podman inspect'
-podman logs vace-gateway 2>&1 | found 'podman logs'
-systemctl show '*' 2>/dev/null | found systemd
-rm /dev/shm/user-data
-true
+session=$(curl -sf -X PUT -H 'X-aliyun-ecs-metadata-token-ttl-seconds: 60' "$IMDS/api/token")
+curl -sf -H "X-aliyun-ecs-metadata-token: $session" "$IMDS/user-data" | place 'user data'
+journalctl --no-pager --output=export --all | place journal
+ps -eww -o args= | place 'command lines'
+cat /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | place environments
+podman inspect vace-gateway vace-comfyui | place 'podman inspect'
+systemctl show '*' | place systemd
+rm "$work/text"
+cut -d ' ' -f 5 /proc/self/mountinfo | grep -vE '^/(proc|sys|dev)(/|$)' | sort -u |
+    while read -r mount; do
+        find "$mount" -xdev -type f -size -64M ! -path "$work/*" -print0 2>/dev/null |
+            xargs -0r grep -laF -f "$work/patterns" -- 2>/dev/null
+    done | sort -u | sed 's/^/file: /'
+find /etc /var/lib/cloud -type f | wc -l | sed 's/^/files: /'
 """
 
 REACH = """
@@ -60,10 +61,16 @@ print(json.dumps({
 
 def test_secrets_are_in_memory_and_nowhere_else(node: Stack) -> None:
     """Searches the node for token and TLS key; a copy would outlive rotation and reach backups."""
-    lines = node.on_node(SEARCH).splitlines()
-    assert lines[0] == "lines: 2", "the search had nothing to look for"
-    # Finding the originals shows that the search finds; the user data was there to be searched.
-    assert sorted(lines[1:]) == ["/run/vace/tls.key", "/run/vace/token", "1"]
+    answer = [line.partition(": ")[::2] for line in node.on_node(SEARCH).splitlines()]
+    files = [found for kind, found in answer if kind == "file"]
+    places = {kind: tuple(map(int, rest.split())) for kind, rest in answer if kind != "file"}
+    # What shows that the search finds.
+    assert places.pop("control")[1] == 2
+    assert places.pop("files") > (100,)
+    assert set(places) >= {"user data", "journal", "command lines", "environments"}
+    assert all(size > 500 for size, _ in places.values()), places
+    assert all(count == 0 for _, count in places.values()), places
+    assert files == ["/run/vace/tls.key", "/run/vace/token"]
 
 
 def test_secret_files_are_readable_by_the_gateway_only(node: Stack) -> None:

@@ -1,6 +1,7 @@
 """Finished videos reach the results bucket by themselves, and nobody else's eyes."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from unittest import mock
 
@@ -47,6 +48,9 @@ def test_a_video_is_stored_encrypted_in_a_private_bucket(
     assert found.server_side_encryption == "AES256"
     assert bucket.get_bucket_acl(oss.GetBucketAclRequest(bucket=name)).acl == "private"
     stranger = httpx.get(
-        f"https://{node.emulator.endpoint}/{name}/{key}", verify=str(node.emulator.ca)
+        f"https://{node.emulator.endpoint}/{key}",
+        headers={"Host": f"{name}.oss-{node.emulator.region}.aliyuncs.com"},
+        verify=ssl.create_default_context(cafile=node.emulator.ca),
     )
     assert stranger.status_code == 403
+    assert "AccessDenied" in stranger.text

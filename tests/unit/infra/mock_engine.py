@@ -4,10 +4,12 @@ from typing import Any
 
 import pulumi
 
+from infra import pki
 from infra.config import Settings
 from infra.deployments import ecs
 
 ZONE = "cn-hangzhou-h"
+CERTIFICATE = pki.make_authority("mock").certificate
 
 
 class Recorder(pulumi.runtime.Mocks):
@@ -28,7 +30,7 @@ class Recorder(pulumi.runtime.Mocks):
         if args.typ.endswith("RandomSuffix"):
             outputs["value"] = "0a1b2c3d"
         if args.typ.endswith(("CertificateAuthority", "ServerCertificate")):
-            outputs |= {"certificate": "CERTIFICATE", "private_key": "PRIVATE-KEY"}
+            outputs |= {"certificate": CERTIFICATE, "private_key": "PRIVATE-KEY"}
         if args.typ.endswith("policy:Policy"):
             outputs["type"] = "Custom"
         return f"{args.name}-id", outputs

@@ -64,8 +64,12 @@ def test_all_mistakes_are_reported_at_once(raw: dict[str, Any]) -> None:
     ("change", "key", "remedy"),
     [
         ({"allowedCidrs": '["0.0.0.0/0"]'}, "allowedCidrs", "allowFromEverywhere"),
+        ({"allowedCidrs": '["0.0.0.0/1", "128.0.0.0/1"]'}, "allowedCidrs", "allowFromEverywhere"),
+        ({"allowedCidrs": '["203.0.113.7/32", "203.0.113.7/32"]'}, "allowedCidrs", "twice"),
+        ({"region": "ap-southeast-1", "zone": "ap-southeast-1-a"}, "zone", "ap-southeast-1a"),
+        ({"expires": "2001-01-01"}, "expires", "or later"),
         ({"allowFromEverywhere": "true"}, "allowFromEverywhere", "add 0.0.0.0/0"),
-        ({"zone": "cn-beijing-a"}, "zone", "cn-hangzhou-h"),
+        ({"zone": "cn-beijing-a"}, "zone", "cn-hangzhou-a"),
         ({"spot": "true", "deletionProtection": "true"}, "deletionProtection", "spot"),
         ({"spotPriceLimit": "3.5"}, "spotPriceLimit", "Set spot to true"),
         ({"registryHost": "registry.example.com"}, "registryHost", "all three"),
@@ -95,7 +99,12 @@ def test_an_unknown_key_is_refused_with_its_removal(raw: dict[str, Any]) -> None
 
 def test_the_whole_internet_is_accepted_only_in_so_many_words(raw: dict[str, Any]) -> None:
     settings = parse({**raw, "allowedCidrs": '["0.0.0.0/0"]', "allowFromEverywhere": "true"})
-    assert config.EVERYWHERE in settings.allowed_cidrs
+    assert [str(cidr) for cidr in settings.allowed_cidrs] == ["0.0.0.0/0"]
+
+
+def test_zones_abroad_have_no_hyphen_before_the_letter(raw: dict[str, Any]) -> None:
+    settings = parse({**raw, "region": "ap-southeast-1", "zone": "ap-southeast-1a"})
+    assert settings.zone == "ap-southeast-1a"
 
 
 def test_a_password_is_shown_neither_in_errors_nor_in_repr(raw: dict[str, Any]) -> None:
@@ -136,6 +145,7 @@ def test_image_references_with_a_digest_are_accepted(raw: dict[str, Any], refere
     [
         "comfyui",
         f"comfyui@{DIGEST}",
+        f"library/comfyui@{DIGEST}",
         "registry.example.com/vace/comfyui:latest",
         f"registry.example.com/vace/comfyui@{DIGEST[:-1]}",
         f"registry.example.com/vace/comfyui@{DIGEST}; rm -rf /",

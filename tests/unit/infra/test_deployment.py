@@ -173,7 +173,7 @@ def test_the_role_may_read_its_own_secrets_and_write_its_own_results_only() -> N
     assert allowed == {
         ("oos:GetParameter", "acs:oos:cn-hangzhou:*:parameter/p-node"),
         ("oos:GetSecretParameter", "acs:oos:cn-hangzhou:*:secretparameter/p-token"),
-        ("kms:GetSecretValue", "acs:kms:cn-hangzhou:*:secret/*"),
+        ("kms:GetSecretValue", "acs:kms:cn-hangzhou:*:secret/*p-token*"),
         ("oss:GetObject", "acs:oss:*:*:b/node/*"),
         ("oss:PutObject", "acs:oss:*:*:b/outputs/*"),
         ("oss:AbortMultipartUpload", "acs:oss:*:*:b/outputs/*"),

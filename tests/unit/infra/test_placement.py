@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
-from infra.catalogue import InstanceType, Price, instance_types
-from infra.placement import PlacementError, Wish, candidates, propose
+from infra.catalogue import InstanceType, Price, driver_for, instance_types
+from infra.placement import Choice, PlacementError, Wish, candidates, hold, propose
 
 REGION = "cn-hangzhou"
 WISH = Wish(REGION, "auto", "auto", 16, False, None)
@@ -14,7 +14,7 @@ WISH = Wish(REGION, "auto", "auto", 16, False, None)
 
 def row(name: str, memory: int, capability: tuple[int, int], cny: float | None) -> InstanceType:
     prices = {REGION: Price(cny, "test", date(2026, 1, 1))} if cny else {}
-    return InstanceType(f"ecs.{name}", 8, 32, name, memory, capability, prices)
+    return InstanceType(f"ecs.{name}", 8, 32, name, memory, capability, "570-server", prices)
 
 
 ROWS = (
@@ -82,11 +82,37 @@ def test_nothing_anywhere_says_so() -> None:
     assert "another region" in propose(ROWS, WISH, stock()).problem
 
 
-def test_limits_do_not_move_a_node_whose_type_is_named() -> None:
-    """Prevents a changed budget from replacing a machine that was chosen by name."""
-    named = replace(WISH, instance_type="ecs.cheap")
-    assert named.key() == replace(named, max_price_per_hour=1.0).key()
-    assert WISH.key() != replace(WISH, max_price_per_hour=1.0).key()
+HERE = Choice(REGION, f"{REGION}-h", "ecs.dear")
+
+
+def test_a_changed_limit_does_not_move_a_node_that_still_fits() -> None:
+    """Prevents a raised budget from deleting a data disk because stock is elsewhere today."""
+    proposal = propose(ROWS, replace(WISH, max_price_per_hour=20.0), stock(cheap=[f"{REGION}-j"]))
+    held = hold(HERE, REGION, "auto", proposal)
+    assert (held.instance_type, held.zone, held.problem) == ("ecs.dear", f"{REGION}-h", "")
+
+
+def test_a_type_that_no_longer_fits_is_replaced_in_its_own_zone() -> None:
+    wish = replace(WISH, max_price_per_hour=10.0)
+    proposal = propose(ROWS, wish, stock(cheap=[f"{REGION}-g", f"{REGION}-h"]))
+    held = hold(HERE, REGION, "auto", proposal)
+    assert (held.instance_type, held.zone) == ("ecs.cheap", f"{REGION}-h")
+
+
+@pytest.mark.parametrize(
+    ("region", "zone"), [(REGION, f"{REGION}-j"), ("cn-beijing", "auto")], ids=["zone", "region"]
+)
+def test_a_deployment_refuses_to_leave_its_zone(region: str, zone: str) -> None:
+    proposal = propose(ROWS, WISH, stock(cheap=[f"{REGION}-j"]))
+    problem = hold(HERE, region, zone, proposal).problem
+    assert "data disk" in problem
+    assert "pulumi destroy" in problem
+
+
+def test_no_fitting_type_in_the_zone_says_how_to_keep_the_old_one() -> None:
+    wish = replace(WISH, max_price_per_hour=10.0)
+    proposal = propose(ROWS, wish, stock(cheap=[f"{REGION}-j"]))
+    assert "Keep ecs.dear" in hold(HERE, REGION, "auto", proposal).problem
 
 
 def test_every_row_of_the_catalogue_is_possible() -> None:
@@ -98,6 +124,16 @@ def test_every_row_of_the_catalogue_is_possible() -> None:
             assert 1 < price.cny_per_hour < 200
             assert price.date <= date(2026, 11, 23)
             assert price.source
+
+
+def test_the_driver_fits_the_gpu() -> None:
+    """Prevents 40 minutes of paid boot that end in a driver without modules for the card."""
+    assert driver_for("ecs.gn7i-c8g1.2xlarge", "auto") == "570-server"
+    assert driver_for("ecs.gn9gc.4xlarge", "auto").endswith("-open")
+    assert driver_for("ecs.gn7i-c8g1.2xlarge", "none") == "none"
+    assert driver_for("ecs.gn7i-c8g1.2xlarge", "580-server") == "580-server"
+    with pytest.raises(ValueError, match="Set gpuDriver to auto"):
+        driver_for("ecs.gn9gc.4xlarge", "570-server")
 
 
 def test_fp8_is_derived_from_the_compute_capability() -> None:
