@@ -1,4 +1,4 @@
-"""The two OSS calls that recovery needs, by Alibaba Cloud's own SDK."""
+"""The few OSS calls that recovery needs, by Alibaba Cloud's own SDK."""
 
 import os
 import ssl
@@ -8,9 +8,6 @@ import alibabacloud_oss_v2 as oss
 from alibabacloud_credentials.client import Client as Credentials
 from alibabacloud_oss_v2.transport.requests_client import RequestsHttpClient
 from requests.adapters import HTTPAdapter
-
-MISSING = 404
-FORBIDDEN = 403
 
 
 class _Chain(oss.credentials.CredentialsProvider):  # type: ignore[misc]  # the SDK is untyped
@@ -50,6 +47,13 @@ def owns_bucket(region: str, name: str) -> bool:
     """Whether this account has a bucket called ``name`` in ``region``."""
     listed = _client(region).list_buckets(oss.ListBucketsRequest(prefix=name, max_keys=10))
     return any(bucket.name == name for bucket in listed.buckets or [])
+
+
+def bucket_tags(region: str, name: str) -> dict[str, str]:
+    """Return the tags of a bucket; empty when it has none."""
+    answer = _client(region).get_bucket_tags(oss.GetBucketTagsRequest(bucket=name))
+    tag_set = answer.tagging.tag_set if answer.tagging else None
+    return {tag.key: tag.value for tag in (tag_set.tags if tag_set else None) or []}
 
 
 def delete_bucket(region: str, name: str) -> None:

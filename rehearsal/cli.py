@@ -146,6 +146,8 @@ def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
 
 def _summary(journey: Journey, outputs: dict[str, Any], facts: dict[str, Any]) -> Panel:
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")  # a path is of use only if it can be copied whole
     grid.add_row("Machine", f"{outputs['instanceType']} in {outputs['zone']}")
     grid.add_row("Price", str(outputs["costPerHour"]))
     video = facts["video"]

@@ -127,19 +127,15 @@ class Workspace:
         return output or ""
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set plain config values; a list becomes a structured value."""
-        arguments: list[str] = []
+        """Set plain config values; a list replaces the whole list that was there."""
+        document: dict[str, Any] = {}
         for key, value in values.items():
-            if isinstance(value, list | tuple):
-                arguments += [f"{key}[{index}]={item}" for index, item in enumerate(value)]
-            else:
-                arguments.append(f"{key}={str(value).lower() if value in (True, False) else value}")
-        plain = [part for argument in arguments for part in ("--plaintext", argument)]
-        self.run("config", "set-all", "--path", *plain, capture=True)
-
-    def unset(self, *keys: str) -> None:
-        """Give config values back their defaults; also the way to an empty list."""
-        self.run("config", "rm-all", *keys, capture=True)
+            structured = isinstance(value, list | tuple)
+            text = json.dumps(value) if structured or isinstance(value, bool) else str(value)
+            document[key] = {"value": text, "secret": False}
+            if structured:
+                document[key]["objectValue"] = list(value)
+        self.run("config", "set-all", "--json", json.dumps(document), capture=True)
 
     def set_secret(self, key: str, value: str) -> None:
         """Set a secret config value; it goes through standard input, not the arguments."""

@@ -26,7 +26,9 @@ NODE_SCHEMA = 1
 AGENT_PREFIX = "node/"
 """Folder of the bucket from which the node's role may read."""
 FOLDER = "/usr/local/lib/vace"
-"""Where cloud-init unpacks the agent before it installs itself."""
+"""Where cloud-init puts the bootstrap, and that one the agent before it installs itself."""
+BOOTSTRAP_UNIT = "vace-bootstrap.service"
+"""Runs the bootstrap at every boot, and again while it fails, until the agent is installed."""
 
 BOOTSTRAP_MODULES = ("__init__", "bootstrap", "cloud", "errors", "signing")
 """What the user data carries of the agent's package: bootstrap.py and what it imports."""
@@ -105,6 +107,7 @@ def render_user_data(settings: NodeBootstrap) -> str:
         node=json.dumps({"schema": NODE_SCHEMA, **known}, sort_keys=True) + "\n",
         agent=json.dumps(source, sort_keys=True) + "\n",
         folder=FOLDER,
+        unit=BOOTSTRAP_UNIT,
         packed=_packed(bootstrap_sources()),
     )
     size = len(text.encode())

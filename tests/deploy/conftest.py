@@ -16,7 +16,7 @@ from rehearsal.cloud.emulator import Emulator, Endpoints
 from rehearsal.cloud.hypervisor import CommandResult, NullHypervisor
 from rehearsal.cloud.state import Cloud, Settings
 from rehearsal.paths import REPOSITORY
-from rehearsal.workspace import PulumiError, Tools, Workspace
+from rehearsal.workspace import PulumiError, Tools, Workspace, end_leftovers
 
 DIGEST = "sha256:" + "ab" * 32
 CONFIG: dict[str, Any] = {
@@ -118,6 +118,8 @@ class Deployment:
         return list(self.control("GET", "/calls?since=0"))
 
     def close(self) -> None:
+        # A test may have killed the engine, which then cannot end its plugins.
+        end_leftovers(self.workspace.folder)
         self.emulator.stop()
 
 

@@ -21,7 +21,7 @@ from smoke_tests.comfy_client import Deadline, OutputFile
 from tests.rehearsal.stack import Stack
 
 ORDER = (
-    "test_first_boot",  # makes the stack from nothing
+    "test_wrong_image",  # makes the stack from nothing
     "test_node_secrets",
     "test_results",  # makes a video, which the later files expect to survive
     "test_access",
@@ -29,7 +29,6 @@ ORDER = (
     "test_restart",
     "test_data_disk",
     "test_cloud_crash",
-    "test_zz",
     "test_cleanup",  # leaves nothing
 )
 HERE = Path(__file__).parent

@@ -2,6 +2,8 @@
 
 User data is small, so it carries only this module and what it imports. The agent is taken with
 the node's role, and used only if it is the one that the user data names by its hash.
+
+One call tries for a while and then fails with its reason; vace-bootstrap.service calls again.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import base64
 import bz2
 import hashlib
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -24,8 +28,8 @@ from .signing import sign_oss4
 
 SOURCE_FILE = Path("/etc/vace/agent.json")
 FOLDER = Path("/usr/local/lib/vace")
-PATIENCE = 300.0
-"""Seconds; the role's permissions and the object may come a little later than the machine."""
+PATIENCE = 60.0
+"""Seconds of one try; role, permissions and object may come later than the machine."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,12 @@ def fetch(source: Source, credentials: Credentials) -> bytes:
     url = f"{scheme}://{source.bucket}.{host}/{source.key}"
     answer = request("GET", url, headers)
     if answer.status != 200:
+        # Without the ids, which differ in every answer.
+        told = re.search(rb"<Code>([^<]*)</Code>\s*<Message>([^<]*)", answer.body)
+        said = b": ".join(told.groups()) if told else answer.body[:300]
         raise CloudError(
             f"OSS answered {answer.status} for {source.key} in {source.bucket}: "
-            f"{answer.body[:300].decode(errors='replace')}",
+            f"{said.decode(errors='replace')}",
             code=f"HTTP {answer.status}",
         )
     return answer.body
@@ -88,25 +95,35 @@ def obtain(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, str]:
-    """The agent's files, checked; tries for PATIENCE seconds. Raises CloudError."""
+    """The agent's files, checked; tries for PATIENCE seconds. Raises CloudError.
+
+    Reasons for another try are said once as long as they do not change.
+    """
     deadline = clock() + PATIENCE
+    said = ""
     while True:
         try:
             return unpack(download(source, credentials()), source.sha256)
         except CloudError as error:
             if error.permanent or clock() >= deadline:
                 raise
-            print(f"vace-node bootstrap: trying again: {error}", file=sys.stderr, flush=True)
+            if str(error) != said:
+                said = str(error)
+                print(f"vace-node bootstrap: trying again: {said}", file=sys.stderr, flush=True)
             sleep(3)
 
 
 def write_archive(path: Path, sources: dict[str, str]) -> None:
-    """One file that Python runs: a zip archive of the agent's modules."""
-    with path.open("wb") as file:
+    """One file that Python runs: a zip archive of the agent's modules. Never there in part."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
         file.write(b"#!/usr/bin/python3\n")
         with zipfile.ZipFile(file, "w") as archive:
             for name, text in sources.items():
                 archive.writestr(name, text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def main() -> int:

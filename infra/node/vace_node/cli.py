@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timezone
 
-from . import converge, install, readiness, units
+from . import converge, credentials, install, readiness, units
 from .errors import NodeError
 from .status import PATH, SCHEMA, load
 from .system import log
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
-    command("install", "Put units and configuration into place (called once by cloud-init).")
+    command("install", "Put units and configuration into place (called by the bootstrap).")
     command("converge", "Apply the settings: every step from packages to a service that answers.")
     command("credentials", "Fetch the gateway's token and certificate into memory (/run/vace).")
     status = command("status", "Show the last run, the services and whether they answer.")
@@ -56,6 +57,7 @@ def _status(as_json: bool) -> int:
     report = load()
     states = {unit: units.show(unit) for unit in (units.COMFYUI_UNIT, units.GATEWAY_UNIT)}
     problem = readiness.ask()
+    expires = _certificate_expiry()
     if as_json:
         services = {
             unit: {
@@ -71,6 +73,7 @@ def _status(as_json: bool) -> int:
             **asdict(report),
             "running": report.running,
             "services": services,
+            "certificate_expires": expires.isoformat() if expires else None,
             "ready": not problem,
             "reason": problem,
         }
@@ -82,8 +85,19 @@ def _status(as_json: bool) -> int:
         print(f"  {step.step:<12} {step.state:<8} {took:>9}  {step.message}")
     for unit, state in states.items():
         print(units.explain(unit, state))
+    if expires:
+        days = (expires - datetime.now(timezone.utc)).days
+        left = f"{days} days left" if days >= 0 else "EXPIRED; deploy again to get a new one"
+        print(f"certificate valid until {expires:%Y-%m-%d %H:%M} UTC ({left})")
     print(f"readiness: {problem or 'ready'}")
     return 0
+
+
+def _certificate_expiry() -> datetime | None:
+    try:
+        return credentials.expiry((credentials.FOLDER / credentials.CERTIFICATE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 from .cloud import ParameterStore
@@ -101,6 +103,46 @@ def _check_pair(credentials: Credentials, folder: Path) -> None:
     finally:
         certificate.unlink(missing_ok=True)
         key.unlink(missing_ok=True)
+
+
+def expiry(certificate: str) -> datetime:
+    """When the first certificate of a PEM text ends (UTC).
+
+    The standard library has no reader of certificates; this one walks the DER form (RFC 5280,
+    4.1) to `validity`. Raises ValueError for anything else than a certificate.
+    """
+    end = certificate.find(_PEM_END)
+    if end < 0:
+        raise ValueError("no certificate in PEM form")
+    der = ssl.PEM_cert_to_DER_cert(
+        certificate[certificate.find("-----BEGIN") : end + len(_PEM_END)]
+    )
+    try:
+        fields = list(_der_items(next(_der_items(next(_der_items(der))[1]))[1]))
+        # The version, tagged [0], is optional; then serial number, algorithm, issuer, validity.
+        validity = fields[4 if fields[0][0] == 0xA0 else 3][1]
+        tag, text = list(_der_items(validity))[1]
+    except (IndexError, StopIteration) as error:
+        raise ValueError("the certificate is cut off") from error
+    # UTCTime has two digits of the year, and means 1950 to 2049.
+    form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(text.decode(), form).replace(tzinfo=timezone.utc)
+
+
+_PEM_END = "-----END CERTIFICATE-----"
+
+
+def _der_items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(tag, content) of the DER values in `data`. Raises IndexError where it is cut off."""
+    while data:
+        tag, length, start = data[0], data[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(data[2:start], "big")
+        if len(data) < start + length:
+            raise IndexError
+        yield tag, data[start : start + length]
+        data = data[start + length :]
 
 
 def installed(folder: Path = FOLDER) -> Credentials | None:

@@ -4,6 +4,8 @@ NodeError                 anything that stops a step; the message is written for
 ├── SettingsError         node.json, the settings Parameter or a secret has a wrong form
 ├── CloudError            an Alibaba Cloud call failed; carries the error code
 ├── CommandError          a program on the node failed
+│   └── PackageError      a package could not be installed; says whether the mirrors lack it
+├── RebootError           the machine is being restarted; the next run goes on
 └── DiskError             the data disk is absent or holds something that must not be overwritten
 
 A permanent error does not go away by trying again: `wait` reports it at once instead of at
@@ -53,6 +55,22 @@ class CommandError(NodeError):
         super().__init__(message)
         self.status = status
         self.output = output
+
+
+class PackageError(CommandError):
+    """Packages could not be installed.
+
+    `lacking`: the mirrors answered and have them not, or in no versions that fit together. Trying
+    again will not help, but other packages may.
+    """
+
+    def __init__(self, message: str, *, output: str, lacking: bool) -> None:
+        super().__init__(message, status=None, output=output)
+        self.lacking = lacking
+
+
+class RebootError(NodeError):
+    """The machine is about to be restarted; the run at its next boot goes on."""
 
 
 class DiskError(NodeError):

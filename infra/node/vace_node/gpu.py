@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import CommandError, NodeError
+from . import nouveau
+from .errors import NodeError, PackageError
 from .packages import Packages
 from .system import fingerprint, log, run, write_file
 
@@ -44,7 +45,10 @@ LIBRARIES = (
 def driver_packages(driver: str, kernel: str) -> tuple[list[str], list[str]]:
     """Ubuntu's packages for a driver branch: with prebuilt modules, and with built ones (DKMS).
 
-    `driver` is like 570-server or 570-server-open; the user-space tools exist once for both.
+    `driver` is like 570-server or 580-server-open (Blackwell needs -open); the user-space tools
+    exist once for both. The modules are those of the running kernel and not of Ubuntu's newest,
+    which its meta package would bring. After an update of the kernel, the run at the next boot
+    installs the new one's, together with the user space of the same version.
     """
     tools = f"nvidia-utils-{driver.removesuffix('-open')}"
     prebuilt = [f"linux-modules-nvidia-{driver}-{kernel}", f"nvidia-headless-no-dkms-{driver}"]
@@ -107,8 +111,8 @@ def cdi_document(
 def ensure(driver: str, packages: Packages, progress: Callable[[str], None]) -> str:
     """Have a working driver and a CDI document; returns what nvidia-smi says of the GPUs.
 
-    A driver that works is kept, whatever its version. Raises NodeError when there is none and
-    none can be installed.
+    A driver that works is kept, whatever its version. Raises RebootError when the machine must
+    be restarted first, NodeError when there is no driver and none can be installed.
     """
     if not _load_modules():
         if not packages.apt:
@@ -120,15 +124,18 @@ def ensure(driver: str, packages: Packages, progress: Callable[[str], None]) -> 
             )
         _install(driver, packages, progress)
         if not _load_modules():
+            if nouveau.loaded():
+                nouveau.restart_once()
             raise NodeError(
                 f"driver {driver} is installed but does not work. {_smi_error()} Does this "
-                "instance type have an NVIDIA GPU that the branch supports? After an update of "
-                "the driver, reboot the node."
+                "instance type have an NVIDIA GPU that the branch supports (Blackwell needs one "
+                "with -open)? After an update of the driver, reboot the node."
             )
     _make_uvm_nodes()
     _write_cdi()
     query = "--query-gpu=name,driver_version,memory.total"
-    return run(["nvidia-smi", query, "--format=csv,noheader"]).stdout.strip().replace("\n", "; ")
+    found = run(["nvidia-smi", query, "--format=csv,noheader"]).stdout.strip().replace("\n", "; ")
+    return found + ("; restarted once because of nouveau" if nouveau.restarted() else "")
 
 
 def fingerprint_of_cdi() -> str:
@@ -137,19 +144,33 @@ def fingerprint_of_cdi() -> str:
 
 
 def _install(driver: str, packages: Packages, progress: Callable[[str], None]) -> None:
-    prebuilt, built = driver_packages(driver, os.uname().release)
-    progress(f"installing driver {driver} for kernel {os.uname().release}")
+    kernel = os.uname().release
+    prebuilt, built = driver_packages(driver, kernel)
+    progress(f"installing driver {driver} for kernel {kernel}")
     try:
         packages.install(prebuilt)
-        packages.hold(prebuilt[1:])
-    except CommandError as error:
+    except PackageError as error:
+        if not error.lacking:
+            raise
+        # Also when the kernel is older than the mirror's driver: each build fits one version.
         log(f"no prebuilt modules for this kernel ({error}); building them, which takes minutes")
-        progress(f"building driver {driver} for kernel {os.uname().release}")
-        packages.install(built)
-        packages.hold([built[0], built[2]])
+    else:
+        return
+    progress(f"building driver {driver} for kernel {kernel}")
+    try:
+        packages.install(built, timeout=3600)
+    except PackageError as error:
+        if not error.lacking:
+            raise
+        raise NodeError(
+            f"driver {driver} cannot be had for kernel {kernel}: {error}. Set gpuDriver to a "
+            "branch that the image's mirrors have, or deploy with an image that has the driver.",
+            permanent=True,
+        ) from error
 
 
 def _load_modules() -> bool:
+    nouveau.remove()
     for module in ("nvidia", "nvidia-uvm"):
         run(["modprobe", module], check=False)
     return (

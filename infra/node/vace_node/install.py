@@ -1,4 +1,8 @@
-"""The command `install`, called once by cloud-init: puts units and configuration into place."""
+"""The command `install`, called by the bootstrap: puts units and configuration into place.
+
+vace-bootstrap.service calls until the agent is at its place, so that is done last: an installation
+that is cut off anywhere is done again.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ PLACES = {
     "firewall.nft": Path("/etc/vace/firewall.nft"),
     "journald.conf": Path("/etc/systemd/journald.conf.d/vace.conf"),
     "sshd.conf": Path("/etc/ssh/sshd_config.d/10-vace.conf"),
+    "unattended-upgrades.conf": Path("/etc/apt/apt.conf.d/60vace-nvidia"),
 }
 UNIT_FILES = (
     "vace-credentials.service",
@@ -26,7 +31,7 @@ UNIT_FILES = (
     "vace-results.timer",
 )
 ENABLED = ("vace-firewall.service", "vace-node.timer", "vace-results.timer")
-# Without --no-block, cloud-init would wait for the images. The firewall is started by the first
+# Without --no-block, the bootstrap would wait for the images. The firewall is started by the first
 # run, which installs nft where it is missing.
 STARTED = ("vace-node.service", "vace-node.timer", "vace-results.timer")
 
@@ -39,20 +44,20 @@ def file(name: str) -> bytes:
     return data
 
 
-def install(archive: Path, root: Path = Path("/")) -> None:
-    """Write every file below `root`; the agent itself comes last, as the sign that all is there."""
+def install_files(root: Path = Path("/")) -> None:
+    """Write units and configuration below `root`."""
     for name in UNIT_FILES:
         write_file(root / (UNITS / name).relative_to("/"), file(name))
     for name, path in PLACES.items():
         write_file(root / path.relative_to("/"), file(name))
-    write_file(root / AGENT.relative_to("/"), archive.read_bytes(), mode=0o755)
 
 
 def install_and_start() -> str:
-    """What cloud-init calls: install this very archive and start the first run."""
-    install(Path(sys.argv[0]))
+    """What the bootstrap calls: install this very archive and start the first run."""
+    install_files()
     run(["systemctl", "daemon-reload"])
     run(["systemctl", "try-restart", "systemd-journald.service"], check=False)
     run(["systemctl", "enable", *ENABLED])
+    write_file(AGENT, Path(sys.argv[0]).read_bytes(), mode=0o755)
     run(["systemctl", "start", "--no-block", *STARTED])
     return "installed; see how far the node is with: vace-node status"

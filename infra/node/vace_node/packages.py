@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .errors import CommandError, NodeError
+from .errors import CommandError, NodeError, PackageError
 from .system import log, run
 
 # binary -> packages that bring it, by package manager
@@ -39,50 +39,123 @@ class Packages:
         self.apt = shutil.which("apt-get") is not None
         self._refreshed = False
 
-    def install(self, names: Sequence[str]) -> None:
-        """Install packages; raises CommandError when that fails."""
+    def install(self, names: Sequence[str], *, timeout: float = 1800) -> None:
+        """Install packages; raises PackageError with the cause in words."""
         if not self.apt:
-            run(["dnf", "install", "-y", *names], timeout=1800)
+            try:
+                run(["dnf", "install", "-y", *names], timeout=timeout)
+            except CommandError as error:
+                raise failure(names, error.output or str(error)) from error
             return
-        # Another apt (unattended upgrades at boot) is waited for instead of failed on.
-        options = [
-            "-o", "DPkg::Lock::Timeout=600",
-            "-o", "Acquire::Retries=3",
-            "-o", "Dpkg::Options::=--force-confold",
-        ]  # fmt: skip
-        quiet = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a"}
+        problem = ""
         if not self._refreshed:
             # An installation that was cut off by a power failure blocks every later one.
-            run(["dpkg", "--configure", "-a"], timeout=900, environment=quiet)
-            run(["apt-get", *options, "update"], timeout=600, environment=quiet)
-            self._refreshed = True
-        run(
-            ["apt-get", *options, "install", "-y", "--no-install-recommends", *names],
-            timeout=1800,
-            environment=quiet,
-        )
+            self._run(["dpkg", "--configure", "-a"], timeout=900)
+            try:
+                # Without this mode, apt-get calls a list that it could not get a success.
+                mode = ["-o", "APT::Update::Error-Mode=any"]
+                self._run(["apt-get", *_OPTIONS, *mode, "update"], timeout=600)
+                self._refreshed = True
+            except CommandError as error:
+                # The lists that are there may do.
+                problem = error.output or str(error)
+                log(f"the package lists are not all fresh: {error}")
+        command = ["install", "-y", "--no-install-recommends", "--allow-change-held-packages"]
+        try:
+            self._run(["apt-get", *_OPTIONS, *command, *names], timeout=timeout)
+        except CommandError as error:
+            raise failure(names, error.output or str(error), refresh=problem) from error
 
-    def hold(self, names: Sequence[str]) -> None:
-        """Keep unattended upgrades away from these packages."""
-        if self.apt:
-            run(["apt-mark", "hold", *names])
+    def _run(self, argv: Sequence[str], *, timeout: float) -> None:
+        """Run apt or dpkg; waits while another one is at work, as at the first boot."""
+        quiet = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a"}
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                run(argv, timeout=timeout, environment=quiet)
+            except CommandError as error:
+                if cause(error.output) != LOCKED or time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+            time.sleep(3)
+
+
+_OPTIONS = (
+    *("-o", "DPkg::Lock::Timeout=600"),
+    *("-o", "Acquire::Retries=3"),
+    *("-o", "Dpkg::Options::=--force-confold"),
+)
+# The lock of the package lists has no timeout of its own.
+_LOCK_PATIENCE = 600.0
+LOCKED, UNREACHABLE, LACKING, OTHER = "locked", "unreachable", "lacking", "other"
+# In this order: without lists, apt says of every package that there is none.
+_SIGNS = (
+    (LOCKED, ("could not get lock", "unable to acquire the dpkg", "lock was locked by another")),
+    (
+        UNREACHABLE,
+        (
+            "failed to fetch",
+            "could not resolve",
+            "temporary failure resolving",
+            "could not connect",
+            "unable to connect",
+            "connection timed out",
+            "failed to download metadata",
+            "curl error",
+        ),
+    ),
+    (
+        LACKING,
+        (
+            "unable to locate package",
+            "couldn't find any package by",
+            "has no installation candidate",
+            "unmet dependencies",
+            "held broken packages",
+            "unable to find a match",
+        ),
+    ),
+)
+
+
+def cause(output: str) -> str:
+    """Why a package manager failed, out of its own words (in English, as `run` has them said)."""
+    lower = output.lower()
+    return next((kind for kind, signs in _SIGNS if any(s in lower for s in signs)), OTHER)
+
+
+def failure(names: Sequence[str], output: str, *, refresh: str = "") -> PackageError:
+    """The error for an installation that printed `output`; `refresh` is a failed list update's."""
+    kind = cause(output)
+    if kind == LACKING and refresh:
+        # Old lists prove nothing.
+        kind, output = cause(refresh), refresh
+        kind = OTHER if kind == LACKING else kind
+    reason = {
+        LOCKED: "another package manager was at work for 10 minutes (unattended upgrades?)",
+        UNREACHABLE: "the image's mirrors cannot be reached. Are mirrors.cloud.aliyuncs.com and "
+        "DNS (100.100.2.136) reachable from this VPC?",
+        LACKING: "the image's mirrors do not have them, or not in versions that fit together",
+        OTHER: "the package manager failed",
+    }[kind]
+    said = [line for line in output.splitlines() if line.startswith(("E:", "Error", "dpkg: error"))]
+    text = " ".join(said or output.strip().split("\n")[-4:])[-600:]
+    return PackageError(
+        f"the packages {', '.join(names)} could not be installed: {reason}. It said: {text}",
+        output=output,
+        lacking=kind == LACKING,
+    )
 
 
 def ensure(packages: Packages, progress: Callable[[str], None]) -> str:
-    """Install what is missing. Raises NodeError when it cannot be had or is too old."""
+    """Install what is missing. Raises PackageError, or NodeError for a podman that is too old."""
     table = APT if packages.apt else DNF
     wanted = [name for binary, names in table.items() if not shutil.which(binary) for name in names]
     if wanted:
         progress(f"installing {', '.join(wanted)}")
         started = time.monotonic()
-        try:
-            packages.install(wanted)
-        except CommandError as error:
-            raise NodeError(
-                f"the packages {', '.join(wanted)} could not be installed from the image's "
-                f"mirrors: {error}. Are mirrors.cloud.aliyuncs.com and DNS (100.100.2.136) "
-                "reachable from this VPC?"
-            ) from error
+        packages.install(wanted)
         log(f"packages installed in {time.monotonic() - started:.0f} s")
     return f"podman {check_podman(run(['podman', '--version']).stdout)}"
 

@@ -21,6 +21,8 @@ JOURNAL_LINES = 40
 # Cloud Assistant keeps 24 KB of a command's output; the end, with the cause, must fit.
 MAX_PROGRESS = 6_000
 MAX_DIAGNOSIS = 12_000
+RESTARTING = 75
+"""Exit status of `wait` when the machine restarts itself: ask again after that (EX_TEMPFAIL)."""
 
 
 def tls_context(certificate: Path) -> ssl.SSLContext:
@@ -78,6 +80,8 @@ def await_ready(progress: Callable[[str], None], *, patience: float = 900) -> st
 def wait(timeout: float, out: Callable[[str], None] = print) -> int:
     """Wait for a run that began after this call, and for the service; the exit status.
 
+    0: ready. 1: not ready; what failed was printed. RESTARTING: the machine restarts itself.
+
     A run that was already at work may have read the settings before their last change, so a
     new one is asked for when it ends. Prints a line whenever something changes and, on failure,
     what failed with the end of its log.
@@ -94,6 +98,9 @@ def wait(timeout: float, out: Callable[[str], None] = print) -> int:
             if fresh and report.phase == "ready" and not ask():
                 out(f"ready after {time.time() - called:.0f} s")
                 return 0
+            if report.error and report.error.get("restart"):
+                out(summary(report))
+                return RESTARTING
             if fresh and report.error and report.error["permanent"]:
                 break
             if not fresh and time.monotonic() - asked > 10:

@@ -1,5 +1,8 @@
 """What the node is told: node.json from its user data, and the settings Parameter in OOS.
 
+The rules accept everything that the deployment's own config accepts, and nothing that could break
+out of a unit file, a path or a command.
+
 Both have a schema number. A document of another schema is refused, because guessing at a
 meaning could expose the service or touch the wrong disk.
 """
@@ -16,12 +19,14 @@ from .errors import SettingsError
 
 SCHEMA = 1
 NO_DRIVER = "none"
+MAX_UPLOAD_MIB = 65536
 
 _NAME = (r"[A-Za-z0-9][A-Za-z0-9_-]{1,199}", "2 to 200 letters, digits, - and _")
-_REGION = (r"[a-z]{2}-[a-z0-9-]{2,30}", "a region id such as cn-hangzhou")
+_REGION = (r"[a-z]{2}(?:-[a-z0-9]+)+", "a region id such as cn-hangzhou")
 _IMAGE = (
-    r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?|localhost:[0-9]+)/[a-z0-9][a-z0-9._/-]*"
-    r"(?::[A-Za-z0-9_.-]+)?@sha256:[0-9a-f]{64}",
+    # A registry has a dot or a port in its name, or is localhost; podman would search for others.
+    r"(?=.{1,255}@)(?:[a-z0-9-]+(?:(?:\.[a-z0-9-]+)+(?::[0-9]{1,5})?|:[0-9]{1,5})|localhost)/"
+    r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[A-Za-z0-9_.-]{1,128})?@sha256:[0-9a-f]{64}",
     "registry.example.com/name@sha256:<64 hex digits>, so that what runs is what was tested",
 )
 _DISK = (r"d-[a-z0-9]{3,40}", "a disk id such as d-bp1abc")
@@ -183,8 +188,8 @@ def parse_settings(text: str, source: str = "the settings Parameter") -> Setting
         ),
         max_upload_mib=gateway.take(
             "max_upload_mib",
-            lambda value: type(value) is int and 1 <= value <= 65536,
-            "a whole number of MiB from 1 to 65536",
+            lambda value: type(value) is int and 1 <= value <= MAX_UPLOAD_MIB,
+            f"a whole number of MiB from 1 to {MAX_UPLOAD_MIB}",
         ),
         allowed_hosts=tuple(hosts or ()),
         plain_http=gateway.take(

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import NodeError
+from .errors import NodeError, RebootError
 from .system import boot_id, redact, write_file
 
 SCHEMA = 1
@@ -129,7 +129,12 @@ class Run:
             step.message = redact(text)
             step.move("failed", self._clock())
             self.report.phase = "failed"
-            self.report.error = {"step": name, "message": step.message, "permanent": permanent}
+            self.report.error = {
+                "step": name,
+                "message": step.message,
+                "permanent": permanent,
+                "restart": isinstance(error, RebootError),
+            }
             self._end()
             self._log(f"{name}: FAILED: {step.message}")
             raise

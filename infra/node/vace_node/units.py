@@ -50,6 +50,32 @@ RestartSec=5
 """
 
 
+# The image's own interpreter and its standard library: the probe needs nothing else of it.
+_COMFYUI_PROBE = (
+    "import http.client as h;"
+    f"c=h.HTTPConnection('127.0.0.1',{UPSTREAM_PORT},timeout=25);"
+    "c.request('GET','/system_stats');"
+    "raise SystemExit(c.getresponse().status!=200)"
+)
+
+
+def _health(command: list[str], *, start: str, timeout: str, retries: int) -> str:
+    """Lines that have podman kill a container which hangs; systemd then starts it anew.
+
+    `start` is the time in which failures do not count. Checked every 30 s. The image's own health
+    check would not do: the OCI format has no place for one.
+    """
+    values = {
+        "Cmd": json.dumps(command),
+        "Interval": "30s",
+        "StartPeriod": start,
+        "Timeout": timeout,
+        "Retries": str(retries),
+        "OnFailure": "kill",
+    }
+    return "".join(f"Health{key}={value}\n" for key, value in values.items())
+
+
 def _lines(key: str, values: list[str]) -> str:
     return "".join(f"{key}={value}\n" for value in values)
 
@@ -65,6 +91,9 @@ def comfyui_quadlet(settings: Settings) -> str:
     container += "Tmpfs=/tmp:rw,nosuid,nodev,size=4g,mode=1777\n"
     # PyTorch passes tensors between processes through /dev/shm; the default is 64 MB.
     container += "ShmSize=2g\n"
+    # It answers while it renders; only after about five minutes of silence is it taken for hung.
+    probe = ["python3", "-c", _COMFYUI_PROBE]
+    container += _health(probe, start="10m", timeout="30s", retries=5)
     if settings.gpu:
         container += "AddDevice=nvidia.com/gpu=all\n"
     return _UNIT.format(
@@ -112,6 +141,8 @@ def gateway_quadlet(settings: Settings, *, private_ip: str = "") -> str:
     container += f"Volume={FOLDER}:{FOLDER}:ro\n"
     container += "Tmpfs=/tmp:rw,nosuid,nodev,noexec,size=64m,mode=1777\n"
     container += "PodmanArgs=--stop-timeout=30\n"
+    probe = ["/usr/bin/python3", "-s", "-m", "vace_gateway.probe"]
+    container += _health(probe, start="30s", timeout="10s", retries=3)
     return _UNIT.format(
         description="HTTPS gateway in front of ComfyUI",
         after=" vace-credentials.service",

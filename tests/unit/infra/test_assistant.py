@@ -30,12 +30,16 @@ class Api:
         return answer
 
 
-def record(status: str, invocation: str, code: int | None = None, output: str = "") -> Any:
+def record(
+    status: str, invocation: str, code: int | None = None, output: str = "", error: str = ""
+) -> Any:
     row = {
         "InvokeRecordStatus": status,
         "InvocationStatus": invocation,
         "ExitCode": code,
         "Output": base64.b64encode(output.encode()).decode(),
+        "ErrorCode": error,
+        "ErrorInfo": f"what {error} means" if error else "",
     }
     return {"Invocation": {"InvocationResults": {"InvocationResult": [row]}}}
 
@@ -62,7 +66,7 @@ def test_the_output_and_exit_code_come_back() -> None:
     api = Api(
         {"InvokeId": "t-1"},
         record("Running", "Running"),
-        record("Finished", "Failed", 3, "unit vace-gateway failed\n"),
+        record("Finished", "Failed", 3, "unit vace-gateway failed\n", "ExitCodeNonzero"),
     )
     assert run(api) == assistant.Result(3, "unit vace-gateway failed\n")
     sent = api.calls[0][1]
@@ -93,8 +97,97 @@ def test_a_script_that_runs_too_long_is_reported_with_its_output() -> None:
         run(api)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ClientNotRunning",
+        "ClientNotResponse",
+        "ClientIsUpgrading",
+        "DeliveryTimeout",
+        "InstanceNotRunning",
+    ],
+)
+def test_a_script_that_was_not_delivered_is_sent_again(error: str) -> None:
+    """The real API accepts the call of a machine that boots, and says so only in the record."""
+    api = Api(
+        {"InvokeId": "t-1"},
+        record("Failed", "Failed", None, "", error),
+        {"InvokeId": "t-2"},
+        record("Finished", "Success", 0, "ready"),
+    )
+    assert run(api) == assistant.Result(0, "ready")
+    tokens = [sent["ClientToken"] for action, sent in api.calls if action == "RunCommand"]
+    assert len(set(tokens)) == 2, "the same token would bring back the failed record"
+
+
+def test_a_script_that_is_never_delivered_is_reported_with_the_cause() -> None:
+    class NeverUp(Api):
+        def __call__(self, action: str, parameters: dict[str, str]) -> dict[str, Any]:
+            super().__call__(action, parameters)
+            if action == "RunCommand":
+                return {"InvokeId": "t-1"}
+            return dict(record("Failed", "Failed", None, "", "ClientNotRunning"))
+
+    with pytest.raises(assistant.AssistantError, match=r"did not come up.*what ClientNotRunning"):
+        run(NeverUp({}))
+
+
+@pytest.mark.parametrize(
+    ("status", "invocation", "exit_code", "error"),
+    [
+        ("Failed", "Failed", None, "ExecutionException"),
+        ("Failed", "Failed", None, "DirectoryNotExists"),
+        ("Failed", "Error", None, "ExecutionInterrupted"),
+        ("Failed", "Invalid", None, "SystemTypeNotMatch"),
+        ("Failed", "Aborted", None, "InstanceReleased"),
+        ("Failed", "Timeout", None, "ExecutionTimeout"),
+        ("Stopped", "Terminated", None, ""),
+        ("Stopped", "Cancelled", None, ""),
+        ("Finished", "Failed", 0, ""),
+        ("Finished", "SomethingNew", 0, ""),
+    ],
+)
+def test_only_success_is_a_success(
+    status: str, invocation: str, exit_code: int | None, error: str
+) -> None:
+    """Prevents an `up` that calls a node ready on which nothing has run."""
+    api = Api({"InvokeId": "t-1"}, record(status, invocation, exit_code, "half of it", error))
+    with pytest.raises(assistant.AssistantError, match=f"(?s)ended as {invocation}") as caught:
+        run(api)
+    assert (f"{error}: what {error} means" if error else "no code") in str(caught.value)
+    assert "half of it" in str(caught.value)
+
+
+def test_failures_that_pass_do_not_end_the_wait() -> None:
+    """Half an hour of polling meets a throttled answer sooner or later."""
+    api = Api(
+        RefusedError("ServiceUnavailable"),
+        {"InvokeId": "t-1"},
+        RefusedError("Throttling.User"),
+        record("Running", "Running"),
+        ConnectionResetError("cut"),
+        record("Finished", "Success", 0),
+    )
+    assert run(api).exit_code == 0
+    tokens = {sent["ClientToken"] for action, sent in api.calls if action == "RunCommand"}
+    assert len(tokens) == 1, "a lost answer must not run the script twice"
+
+
+def test_a_failure_that_does_not_pass_is_the_last_word_of_the_report() -> None:
+    api = Api({"InvokeId": "t-1"}, RefusedError("Throttling.User"))
+    with pytest.raises(assistant.AssistantError, match=r"not ended.*Throttling\.User"):
+        run(api)
+
+
+def test_a_result_that_may_not_be_read_is_reported_at_once() -> None:
+    api = Api({"InvokeId": "t-1"}, RefusedError("Forbidden.RAM"))
+    with pytest.raises(assistant.AssistantError, match="ecs:DescribeInvocationResults"):
+        run(api)
+    assert len(api.calls) == 2
+
+
 def test_a_record_that_never_ends_is_reported() -> None:
-    with pytest.raises(assistant.AssistantError, match="still Running"):
+    with pytest.raises(assistant.AssistantError, match=r"has not ended.*Running"):
         run(Api({"InvokeId": "t-1"}, record("Running", "Running")))
 
 

@@ -1,11 +1,15 @@
 """Recovery deletes exactly what a killed engine left, in an order that works, and nothing else."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.recover import Cloud, recover, restore_checkpoints
+from infra import openapi, oss
+from infra import recover as command
+from infra.leftovers import Cloud, Known
+from infra.recover import RecoveryError, recover, restore_checkpoints
 
 TAGS = {"project": "wan-vace", "stack": "dev"}
 OURS = {"Tag": [{"Key": key, "Value": value} for key, value in TAGS.items()]}
@@ -66,17 +70,31 @@ INSTANCE = (
     "alicloud:ecs/instance:Instance",
     {"instanceName": "wan-vace-dev", "vswitchId": "vsw-1", "tags": TAGS},
 )
-ROLE = ("alicloud:ram/role:Role", {"roleName": "wan-vace-dev-node"})
+NAME = "wan-vace-dev-node"
+"""Role, policy and settings parameter have the same name."""
+ROLE = ("alicloud:ram/role:Role", {"roleName": NAME, "tags": TAGS})
+POLICY = ("alicloud:ram/policy:Policy", {"policyName": NAME, "tags": TAGS})
+PARAMETER = ("alicloud:oos/parameter:Parameter", {"parameterName": NAME, "tags": TAGS})
+SECRET = (
+    "alicloud:oos/secretParameter:SecretParameter",
+    {"secretParameterName": NAME, "tags": TAGS},
+)
+BUCKET = ("alicloud:oss/bucket:Bucket", {"bucket": NAME, "tags": TAGS})
+ATTACHMENT = (
+    "alicloud:ram/rolePolicyAttachment:RolePolicyAttachment",
+    {"roleName": NAME, "policyName": NAME, "policyType": "Custom"},
+)
+ANOTHERS = {"project": "wan-vace", "stack": "prod"}
 
 
-def run(state: dict[str, Any], api: FakeApi, known: frozenset[str] = frozenset()) -> list[str]:
+def run(state: dict[str, Any], api: FakeApi, known: Known = frozenset()) -> list[str]:
     lines: list[str] = []
     now = [0.0]
 
     def pause(seconds: float) -> None:
         now[0] += seconds
 
-    cloud = Cloud("cn-hangzhou", set(known), api.client)
+    cloud = Cloud("cn-hangzhou", known, api.client)
     recover(state, cloud, lines.append, pause, lambda: now[0])
     return lines
 
@@ -104,15 +122,13 @@ def test_what_the_cloud_never_made_only_loses_its_note() -> None:
 @pytest.mark.parametrize(
     ("row", "known"),
     [
-        ({"VpcId": "vpc-1", "Tags": OURS}, frozenset({"vpc-1"})),
+        ({"VpcId": "vpc-1", "Tags": OURS}, frozenset({(VPC[0], "vpc-1")})),
         ({"VpcId": "vpc-1", "Tags": THEIRS}, frozenset()),
         ({"VpcId": "vpc-1", "Tags": OURS, "VpcName": "another"}, frozenset()),
     ],
     ids=["in the state", "another's tags", "another name"],
 )
-def test_what_is_known_or_not_ours_is_never_touched(
-    row: dict[str, Any], known: frozenset[str]
-) -> None:
+def test_what_is_known_or_not_ours_is_never_touched(row: dict[str, Any], known: Known) -> None:
     """Prevents recovery from deleting a running deployment or somebody else's network."""
     api = FakeApi({"DescribeVpcs": vpcs(row)})
     run(pending(VPC), api, known)
@@ -136,19 +152,187 @@ def test_a_deletion_waits_for_what_is_still_changing() -> None:
     assert api.deletions() == ["DeleteInstance"] * 3
 
 
-def test_what_cannot_be_deleted_is_named_with_the_remedy() -> None:
+def test_what_is_gone_already_is_done() -> None:
+    """A first recovery that was cut off has deleted it; the list was a moment behind."""
     rows = {"Instances": {"Instance": [{"InstanceId": "i-1", "Tags": OURS}]}}
-    api = FakeApi({"DescribeInstances": rows, "DeleteInstance": CloudError("Forbidden.RAM")})
-    with pytest.raises(RuntimeError, match=r"i-1 could not be deleted.*console"):
+    for gone in ("InvalidInstanceId.NotFound", "Forbidden.InstanceNotFound"):
+        api = FakeApi({"DescribeInstances": rows, "DeleteInstance": CloudError(gone)})
         run(pending(INSTANCE), api)
+        assert api.deletions() == ["DeleteInstance"]
 
 
-def test_a_role_that_exists_is_deleted_and_a_missing_one_is_not_an_error() -> None:
-    there = FakeApi({"GetRole": {"Role": {}}})
-    run(pending(ROLE), there)
-    assert there.deletions() == ["DeleteRole"]
-    gone = FakeApi({"GetRole": CloudError("EntityNotExist.Role")})
-    assert "had not made it" in run(pending(ROLE), gone)[0]
+@pytest.mark.parametrize("refused", ["Forbidden.RAM", "NoPermission", "InvalidParameter"])
+def test_a_final_refusal_is_not_repeated_and_names_the_remedy(refused: str) -> None:
+    """Two minutes of tries do not give anybody a permission."""
+    rows = {"Instances": {"Instance": [{"InstanceId": "i-1", "Tags": OURS}]}}
+    api = FakeApi({"DescribeInstances": rows, "DeleteInstance": CloudError(refused)})
+    state = pending(INSTANCE)
+    with pytest.raises(RecoveryError, match=rf"i-1 could not be deleted: {refused}.*run this"):
+        run(state, api)
+    assert api.deletions() == ["DeleteInstance"]
+    assert state["deployment"]["pending_operations"], "the note must stay"
+
+
+def test_what_hangs_on_something_is_given_up_after_the_deadline() -> None:
+    rows = {"Instances": {"Instance": [{"InstanceId": "i-1", "Tags": OURS}]}}
+    busy = CloudError("DependencyViolation.RouteEntry")
+    api = FakeApi({"DescribeInstances": rows, "DeleteInstance": busy})
+    with pytest.raises(RecoveryError, match=r"within 120 s.*DependencyViolation"):
+        run(pending(INSTANCE), api)
+    assert len(api.deletions()) > 10
+
+
+def ram(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"TagKey": key, "TagValue": value} for key, value in tags.items()]
+
+
+def answers(kind: tuple[str, Any], tags: dict[str, str]) -> dict[str, Any]:
+    """A resource of a kind whose name is its id, as its product shows it."""
+    rows: Any = ram(tags)
+    if "oos/" in kind[0]:
+        rows = {"TagResource": rows}
+    return {"ListTagResources": {"TagResources": rows}}
+
+
+NAMED = pytest.mark.parametrize(
+    ("kind", "deletion"),
+    [
+        (ROLE, "DeleteRole"),
+        (POLICY, "DeletePolicy"),
+        (PARAMETER, "DeleteParameter"),
+        (SECRET, "DeleteSecretParameter"),
+    ],
+    ids=["role", "policy", "parameter", "secret parameter"],
+)
+
+
+@NAMED
+@pytest.mark.parametrize("tags", [TAGS, {}], ids=["ours", "not yet tagged"])
+def test_what_is_known_by_name_is_deleted(kind: Any, deletion: str, tags: dict[str, str]) -> None:
+    api = FakeApi(answers(kind, tags))
+    assert f"deleted {NAME}" in run(pending(kind), api)[0]
+    assert api.deletions() == [deletion]
+
+
+@NAMED
+def test_what_bears_our_name_and_anothers_tags_is_left_and_said_so(
+    kind: Any, deletion: str
+) -> None:
+    """Prevents recovery from deleting the role of another stack whose name is the same."""
+    api = FakeApi(answers(kind, ANOTHERS))
+    assert (
+        f"left {NAME}, which has this stack's name but the tags of another"
+        in (run(pending(kind), api)[0])
+    )
+    assert api.deletions() == [], deletion
+
+
+@NAMED
+def test_a_name_in_the_state_is_left(kind: Any, deletion: str) -> None:
+    """But only of the same kind: role, policy and parameter are all called alike."""
+    api = FakeApi(answers(kind, TAGS))
+    run(pending(kind), api, frozenset({(kind[0], NAME)}))
+    assert api.deletions() == []
+    run(pending(kind), api, frozenset({("alicloud:another:Kind", NAME)}))
+    assert api.deletions() == [deletion]
+
+
+@NAMED
+def test_a_name_that_does_not_exist_is_not_an_error(kind: Any, deletion: str) -> None:
+    missing = CloudError(
+        "EntityNotExist.Role" if "ram/" in kind[0] else "EntityNotExists.Parameter"
+    )
+    gets = ("GetRole", "GetPolicy", "GetParameter", "GetSecretParameter")
+    api = FakeApi(dict.fromkeys(gets, missing))
+    assert "had not made it" in run(pending(kind), api)[0]
+    assert api.deletions() == [], deletion
+
+
+@pytest.mark.parametrize(
+    ("tags", "known", "deleted"),
+    [
+        (TAGS, frozenset(), [NAME]),
+        ({}, frozenset(), [NAME]),
+        (ANOTHERS, frozenset(), []),
+        (TAGS, frozenset({(BUCKET[0], NAME)}), []),
+    ],
+    ids=["ours", "not yet tagged", "another's", "in the state"],
+)
+def test_a_bucket_is_judged_by_its_tags(
+    monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], known: Known, deleted: list[str]
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(oss, "owns_bucket", lambda _region, _name: True)
+    monkeypatch.setattr(oss, "bucket_tags", lambda _region, _name: tags)
+    monkeypatch.setattr(oss, "delete_bucket", lambda _region, name: gone.append(name))
+    run(pending(BUCKET), FakeApi({}), known)
+    assert gone == deleted
+
+
+def attached() -> FakeApi:
+    rows = [{"PolicyName": NAME, "PolicyType": "Custom"}]
+    return FakeApi({"ListPoliciesForRole": {"Policies": {"Policy": rows}}})
+
+
+def test_a_policy_is_detached_from_the_role_of_this_stack_only() -> None:
+    api = attached()
+    run(pending(ATTACHMENT), api, frozenset({(ROLE[0], NAME)}))
+    assert api.deletions() == ["DetachPolicyFromRole"]
+    api = attached()
+    assert "left policy" in run(pending(ATTACHMENT), api)[0]
+    assert api.deletions() == []
+    api = attached()
+    stands = (ATTACHMENT[0], f"role:{NAME}:Custom:{NAME}")
+    run(pending(ATTACHMENT), api, frozenset({(ROLE[0], NAME), stands}))
+    assert api.deletions() == []
+
+
+def test_a_policy_attachment_without_its_role_is_not_an_error() -> None:
+    api = FakeApi({"ListPoliciesForRole": CloudError("EntityNotExist.Role")})
+    assert "had not made it" in run(pending(ATTACHMENT), api)[0]
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A stack in which a VPC was being made; holds the Pulumi commands that were run."""
+    state = pending(VPC)
+    provider = {"type": "pulumi:providers:alicloud", "inputs": {"region": "cn-hangzhou"}, "id": "p"}
+    state["deployment"]["resources"] = [provider]
+    ran: list[list[str]] = []
+
+    def pulumi(arguments: list[str], *_options: Any, **_how: Any) -> str:
+        ran.append(arguments)
+        return json.dumps({**state, "url": "https://api.example.com"})
+
+    monkeypatch.setattr(command, "_pulumi", pulumi)
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (CloudError("InvalidAccessKeyId.NotFound"), "does not know the access key"),
+        (CloudError("InvalidSecurityToken.Expired"), "temporary credentials have expired"),
+        (CloudError("SomethingNew"), "SomethingNew"),
+        (ConnectionResetError("cut"), "did not answer"),
+    ],
+    ids=["wrong key", "expired token", "unexpected code", "no answer"],
+)
+def test_errors_of_the_cloud_are_one_sentence_and_leave_the_state(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stack: list[list[str]],
+    error: Exception,
+    words: str,
+) -> None:
+    api = FakeApi({"DescribeVpcs": error})
+    monkeypatch.setattr(openapi, "client", lambda product, _region: api.client(product))
+    assert command.main([]) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert words in printed
+    assert "The state was not changed" in printed
+    assert ["stack", "import"] not in stack
 
 
 def test_other_pending_operations_stay() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,8 +27,8 @@ TOKEN = "kZ4v1mX8Qw2bL6nR0tY5uP7sD3fG9hJ-_aScVeBxNqM"
 
 
 @cache
-def identity(name: str) -> tuple[str, str]:
-    """A certificate and its key as PEM."""
+def identity(name: str, end: datetime | None = None) -> tuple[str, str]:
+    """A certificate and its key as PEM; valid for an hour, or until `end`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -38,7 +39,7 @@ def identity(name: str) -> tuple[str, str]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(end or now + timedelta(hours=1))
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
@@ -141,3 +142,21 @@ def test_values_do_not_show_in_a_repr(cloud: Cloud, node: NodeFile) -> None:
     found = fetch(cloud, node)
     assert TOKEN not in repr(found)
     assert "BEGIN" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "end", ["2031-05-06T07:08:09", "2049-12-31T23:59:59", "2061-02-03T04:05:06"]
+)
+def test_the_certificates_end_is_read(end: str) -> None:
+    """From 2050 on, certificates write their times in another form."""
+    wanted = datetime.fromisoformat(end).replace(tzinfo=UTC)
+    assert credentials.expiry(identity("gateway", wanted)[0] + identity("ca")[0]) == wanted
+
+
+def test_a_certificate_that_is_cut_off_has_no_end() -> None:
+    """`status` must work on the node where everything else does not."""
+    pem = identity("gateway")[0]
+    short = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(pem)[:60])
+    for text in ("", pem[:200], short):
+        with pytest.raises(ValueError, match=r"cut off|no certificate"):
+            credentials.expiry(text)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from infra.dynamic import readiness as infra_readiness
 from infra.node.vace_node import readiness
 from infra.node.vace_node.status import Report, Step
 from tests.unit.node.test_credentials import identity
@@ -113,3 +114,17 @@ def test_summary_shows_the_step_that_matters() -> None:
         readiness.summary(Report(phase="failed", steps=steps)) == "[failed] disk failed: holds xfs"
     )
     assert readiness.summary(Report(phase="ready", steps=[Step("role", "done")])) == "[ready]"
+
+
+def test_waiting_ends_at_once_when_the_machine_restarts_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The restart would kill `wait`, and `pulumi up` would report a lost command."""
+    message = "the machine is restarted once"
+    steps = [Step("gpu", "failed", message=message)]
+    error = {"step": "gpu", "message": message, "permanent": False, "restart": True}
+    report = Report(phase="failed", started=1, finished=2, error=error, steps=steps)
+    monkeypatch.setattr(readiness, "load", lambda: report)
+    said: list[str] = []
+    assert readiness.wait(30, said.append) == readiness.RESTARTING == infra_readiness.RESTARTING
+    assert said == [f"[failed] gpu failed: {message}"]

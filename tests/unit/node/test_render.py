@@ -3,6 +3,7 @@
 import ast
 import base64
 import bz2
+import configparser
 import dataclasses
 import re
 import subprocess
@@ -15,7 +16,7 @@ import yaml
 
 from infra.node import render
 from infra.node.render import NodeBootstrap, UserDataError, render_user_data
-from infra.node.vace_node import bootstrap
+from infra.node.vace_node import bootstrap, install
 from infra.node.vace_node.settings import parse_node_file
 
 BOOTSTRAP = NodeBootstrap(
@@ -98,34 +99,60 @@ def test_user_data_holds_no_secret(document: dict[str, Any]) -> None:
         assert not re.search(secret, text)
 
 
-def test_unpacked_bootstrap_fetches_what_the_document_names(
+def test_the_bootstrap_unpacks_itself_again_at_every_start(
     document: dict[str, Any], tmp_path: Path
 ) -> None:
-    """cloud-init runs these two commands once, unattended, with the image's Python."""
-    (tmp_path / "bootstrap.b85").write_text(content(document, ".b85"))
-    unpack, start = document["runcmd"]
-    subprocess.run(
-        [sys.executable, *unpack[1:-1], unpack[-1].replace(render.FOLDER, str(tmp_path))],
-        check=True,
+    """The unit starts it with the image's Python, also after a start that was cut off."""
+    for name in ("bootstrap.b85", "bootstrap.py"):
+        (tmp_path / name).write_text(content(document, name))
+    (tmp_path / "bootstrap" / "vace_node").mkdir(parents=True)
+    (tmp_path / "bootstrap" / "vace_node" / "bootstrap.py").write_text("cut o")
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "bootstrap.py")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    program = tmp_path / Path(start[1]).name
-    assert (program / "__main__.py").is_file()
+    # No node.json here: it got as far as reading that.
+    assert "No such file or directory: '/etc/vace/agent.json'" in ended.stderr
     script = (
         "from vace_node.bootstrap import Source; import json, sys; Source(**json.load(sys.stdin))"
     )
     subprocess.run(
         [sys.executable, "-c", script],
-        cwd=program,
+        cwd=tmp_path / "bootstrap",
         input=content(document, "agent.json"),
         text=True,
         check=True,
     )
 
 
+def test_the_bootstrap_is_a_unit_that_tries_until_the_agent_is_there(
+    document: dict[str, Any],
+) -> None:
+    """The role can come an hour after the machine, when `pulumi up` was killed in between."""
+    last = document["write_files"][-1]
+    assert last["path"] == f"/etc/systemd/system/{render.BOOTSTRAP_UNIT}"
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(last["content"])
+    assert unit["Unit"]["ConditionPathExists"] == f"!{install.AGENT}"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["Restart"] == "on-failure"
+    assert unit["Install"]["WantedBy"] == "multi-user.target"
+    files = {file["path"] for file in document["write_files"]}
+    assert unit["Service"]["ExecStart"].split()[1] in files
+    assert document["runcmd"] == [
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "enable", "--now", "--no-block", render.BOOTSTRAP_UNIT],
+    ]
+
+
 def test_the_agent_runs_as_the_bootstrap_writes_it(tmp_path: Path) -> None:
     agent = render.agent_object()
     sources = bootstrap.unpack(agent.content.encode(), agent.sha256)
     bootstrap.write_archive(tmp_path / "vace-node.pyz", sources)
+    assert [path.name for path in tmp_path.iterdir()] == ["vace-node.pyz"]
     shown = subprocess.run(
         [sys.executable, str(tmp_path / "vace-node.pyz"), "--help"],
         capture_output=True,

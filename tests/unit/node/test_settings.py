@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from infra import config
+from infra.components.node import node_settings
 from infra.node.vace_node.errors import SettingsError
-from infra.node.vace_node.settings import parse_node_file, parse_settings
+from infra.node.vace_node.settings import MAX_UPLOAD_MIB, parse_node_file, parse_settings
+from tests.unit.infra.conftest import defaults
 
 
 def test_valid_settings_are_read(settings_document: dict[str, Any]) -> None:
@@ -94,3 +97,53 @@ def test_node_file_names_what_is_missing(node_document: dict[str, Any]) -> None:
     del node_document["tls_secret"]
     with pytest.raises(SettingsError, match="tls_secret is missing"):
         parse_node_file(json.dumps(node_document))
+
+
+DIGEST = "@sha256:" + "0123456789abcdef" * 4
+EXTREMES: dict[str, list[Any]] = {
+    "maxUploadMiB": [
+        limit
+        for rule in config.Settings.model_fields["max_upload_mib"].metadata
+        for limit in (getattr(rule, "ge", None), getattr(rule, "le", None))
+        if limit is not None
+    ],
+    "comfyuiImage": [
+        f"localhost:5000/a{DIGEST}",
+        f"registry:5000/vace/comfyui{DIGEST}",
+        f"r-1.cn-hangzhou.cr.aliyuncs.com/vace/comfyui{DIGEST}",
+        f"registry.example.com:65535/a__b/c-d/e.f:v1.2_3-4{DIGEST}",
+        f"r.example.com/a:{'t' * 128}{DIGEST}",
+        f"r.example.com/{'p' * 241}{DIGEST}",
+    ],
+    "region": ["cn-hangzhou", "cn-hangzhou-finance-1", "ap-southeast-1", "me-central-1", "us-a"],
+    "gpuDriver": ["none", "535", "570-open", "570-server", "580-server-open"],
+    "hostname": ["", "a.bc", ".".join(["h" * 61] * 3 + ["x" * 60, "de"])],
+    "plainHttp": [True, False],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in EXTREMES.items() for value in values]
+)
+def test_the_node_takes_every_value_that_the_config_takes(
+    key: str, value: object, node_document: dict[str, Any]
+) -> None:
+    """What the config lets pass and the node refuses is found out minutes into a deployment."""
+    settings = config.parse({**defaults(), key: value}, project="wan-vace", stack="dev")
+    document = node_settings(
+        settings,
+        gpu_driver="none" if settings.gpu_driver == "auto" else settings.gpu_driver,
+        data_disk_id="d-bp1abcdefghijklmnopq",
+        bucket="wan-vace-dev-results-0a1b2c3d",
+        ip_address="203.0.113.10",
+    )
+    found = parse_settings(json.dumps(document))
+    assert found.max_upload_mib == settings.max_upload_mib
+    assert found.comfyui_image == settings.comfyui_image
+    node_document["region"] = settings.region
+    assert parse_node_file(json.dumps(node_document)).region == settings.region
+
+
+def test_the_limits_of_an_upload_are_the_configs() -> None:
+    """The extremes above must be the real ones."""
+    assert EXTREMES["maxUploadMiB"] == [1, MAX_UPLOAD_MIB]

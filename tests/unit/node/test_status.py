@@ -59,7 +59,12 @@ def test_failure_is_recorded_with_its_step(path: Path) -> None:
         run.execute("one", lambda: fail("the disk holds xfs", permanent=True))
     report = load(path, boot="b1")
     assert report.phase == "failed"
-    assert report.error == {"step": "one", "message": "the disk holds xfs", "permanent": True}
+    assert report.error == {
+        "step": "one",
+        "message": "the disk holds xfs",
+        "permanent": True,
+        "restart": False,
+    }
     assert report.finished
     assert [step.state for step in report.steps] == ["failed", "pending"]
 

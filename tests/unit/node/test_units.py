@@ -1,6 +1,12 @@
 """Quadlets and what is said about units."""
 
 import dataclasses
+import json
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -33,6 +39,83 @@ def test_containers_run_without_any_privilege(maker: object, settings: Settings)
     assert container["User"] == container["Group"] != ["0"]
     assert container["Network"] == ["host"]
     assert container["Pull"] == ["never"]
+
+
+# Keys of [Container] in podman-systemd.unit(5) of podman 4.7, the oldest that we take.
+OLD_KEYS = set(
+    re.findall(
+        r"\w+",
+        """AddCapability AddDevice Annotation AutoUpdate ContainerName DNS DNSOption DNSSearch
+        DropCapability Environment EnvironmentFile EnvironmentHost Exec ExposeHostPort GIDMap
+        Group HealthCmd HealthInterval HealthOnFailure HealthRetries HealthStartPeriod
+        HealthStartupCmd HealthStartupInterval HealthStartupRetries HealthStartupSuccess
+        HealthStartupTimeout HealthTimeout HostName IP IP6 Image Label LogDriver Mask Mount
+        Network NoNewPrivileges Notify PidsLimit PodmanArgs PublishPort Pull ReadOnly Rootfs
+        RunInit SeccompProfile Secret SecurityLabelDisable SecurityLabelFileType
+        SecurityLabelLevel SecurityLabelNested SecurityLabelType ShmSize SubGIDMap SubUIDMap
+        Sysctl Timezone Tmpfs UIDMap Ulimit Unmask User UserNS VolatileTmp Volume WorkingDir""",
+    )
+)
+
+
+@pytest.mark.parametrize("maker", [units.comfyui_quadlet, units.gateway_quadlet])
+def test_quadlets_use_only_keys_that_the_oldest_podman_knows(
+    maker: object, settings: Settings
+) -> None:
+    """Ubuntu 24.04 has podman 4.9, a rehearsal 5.4; one unknown key and there is no service."""
+    assert callable(maker)
+    assert set(keys(maker(settings), "Container")) <= OLD_KEYS
+
+
+@pytest.mark.parametrize("maker", [units.comfyui_quadlet, units.gateway_quadlet])
+def test_a_container_that_hangs_is_killed_and_started_anew(
+    maker: object, settings: Settings
+) -> None:
+    """A process that hangs has not ended: systemd alone would leave it so for ever."""
+    assert callable(maker)
+    text = maker(settings)
+    container = keys(text, "Container")
+    assert container["HealthOnFailure"] == ["kill"]
+    assert keys(text, "Service")["Restart"] == ["always"]
+    # More than one word in JSON: podman runs it without a shell, which an image may lack.
+    assert len(json.loads(container["HealthCmd"][0])) > 1
+    assert not {"$", "%"} & set(container["HealthCmd"][0]), "systemd would replace these"
+
+
+@pytest.mark.parametrize(("answer", "status"), [(200, 0), (500, 1), (None, 1)])
+def test_comfyuis_probe_tells_an_answer_from_none(
+    settings: Settings, answer: int | None, status: int
+) -> None:
+    """The probe is a line in a unit file; nothing else would run it before a node does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(answer if answer and self.path == "/system_stats" else 404)
+            self.end_headers()
+
+    (command,) = keys(units.comfyui_quadlet(settings), "Container")["HealthCmd"]
+    program, *arguments = json.loads(command)
+    assert program == "python3"
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    port = str(server.server_port)
+    if answer is None:
+        server.server_close()
+    else:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    # With a proxy in the image's environment, too.
+    ended = subprocess.run(
+        [sys.executable, *(a.replace(str(units.UPSTREAM_PORT), port) for a in arguments)],
+        env={"http_proxy": "http://127.0.0.1:1"},
+        capture_output=True,
+        check=False,
+    )
+    if answer is not None:
+        server.shutdown()
+        server.server_close()
+    assert ended.returncode == status, ended.stderr
 
 
 def test_comfyui_listens_on_loopback_and_writes_to_the_data_disk(settings: Settings) -> None:
