@@ -107,18 +107,26 @@ def _delete(
 
 
 def restore_checkpoints(backend: Path) -> list[Path]:
-    """Put back the backup of every checkpoint that a killed engine left empty.
+    """Mend what a killed engine left half-written in a folder as backend; return those files.
 
-    A folder as backend is not written in one step. The backup is the state before the last step,
-    with the note of what that step began, so nothing is lost by going back to it.
+    An empty checkpoint gets its backup: the state before the last step, with the note of what that
+    step began, so nothing is lost. An attributes file that is no JSON is removed: it is written
+    in place before the checkpoint is replaced, makes Pulumi say EOF, and holds only a checksum
+    that nobody checks (gocloud.dev fileblob, attrs.go; a missing one is no error there).
     """
-    restored = []
+    mended = []
     for path in (backend / ".pulumi" / "stacks").rglob("*.json"):
         backup = path.with_name(f"{path.name}.bak")
         if path.stat().st_size == 0 and backup.exists():
             shutil.copyfile(backup, path)
-            restored.append(path)
-    return restored
+            mended.append(path)
+    for path in (backend / ".pulumi").rglob("*.attrs"):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            path.unlink()
+            mended.append(path)
+    return mended
 
 
 def _pulumi(
@@ -142,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         url = json.loads(_pulumi(["whoami", "--verbose", "--json"], []))["url"]
         if url.startswith("file://"):
             for path in restore_checkpoints(Path(url.removeprefix("file://")).expanduser()):
-                print(f"{path} was empty; restored its backup")
+                print(f"{path} was half-written; mended")
         _pulumi(["cancel", "--yes"], [options.stack] if options.stack else [], check=False)
         # Inputs may be encrypted; a name never is, but an export without secrets hides the object.
         state = json.loads(_pulumi(["stack", "export", "--show-secrets"], stack))

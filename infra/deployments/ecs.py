@@ -1,6 +1,6 @@
 """Target "ecs": one GPU machine with a public address, serving over TLS."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulumi
@@ -21,8 +21,14 @@ class ImageError(placement.PlacementError):
     """The region has no system image of the wanted family."""
 
 
-def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
+def deploy(
+    settings: Settings, *, before_creation: Callable[[], None] = lambda: None
+) -> Mapping[str, pulumi.Input[Any]]:
     """Declare every resource of the target and return the stack's outputs.
+
+    Args:
+        before_creation: called when all questions are asked and nothing is declared yet; may
+            raise what makes the rest pointless.
 
     Raises:
         placement.PlacementError: the catalogue has no fitting instance type.
@@ -41,6 +47,7 @@ def deploy(settings: Settings) -> Mapping[str, pulumi.Input[Any]]:
         max_price_per_hour=settings.max_price_per_hour,
     )
     stock = _zones_in_stock(settings, invoke)
+    before_creation()
     proposal = placement.propose(catalogue.instance_types(), wish, stock)
     place = Placement("placement", wish=wish, proposal=proposal, opts=pulumi.ResourceOptions())
     place.instance_type.apply(lambda kind: _announce(settings, kind))

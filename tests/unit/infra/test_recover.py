@@ -356,3 +356,16 @@ def test_an_empty_checkpoint_is_restored_from_its_backup_and_others_are_left(
     assert restore_checkpoints(tmp_path) == [stacks / "dev.json"]
     assert (stacks / "dev.json").read_text() == "before"
     assert (stacks / "prod.json").read_text() == "now"
+
+
+def test_a_torn_attributes_file_is_removed_and_whole_ones_are_left(tmp_path: Path) -> None:
+    """Seen: it is empty when the engine dies in the moment before it replaces the checkpoint."""
+    stacks = tmp_path / ".pulumi" / "stacks" / "wan-vace"
+    stacks.mkdir(parents=True)
+    (stacks / "dev.json").write_text("{}")
+    (stacks / "dev.json.attrs").touch()
+    (stacks / "prod.json.attrs").write_text('{"md5": ""}')
+    assert restore_checkpoints(tmp_path) == [stacks / "dev.json.attrs"]
+    assert not (stacks / "dev.json.attrs").exists()
+    assert (stacks / "dev.json").exists()
+    assert (stacks / "prod.json.attrs").exists()
