@@ -136,6 +136,8 @@ def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
     with display.phase("pulumi destroy"):
         journey.destroy(workspace, emulator)
         emulator.stop()
+        for slot in slots_of(journey):
+            clean_slot(slot)
 
     display.console.print(created)
     display.console.print(display.timings())
