@@ -5,12 +5,14 @@ import signal
 import ssl
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import httpx
+from alibabacloud_credentials.utils import auth_util
 
 from infra import assistant, openapi
 from rehearsal import emulator as cloud
@@ -78,8 +80,22 @@ class Stack:
 
     def api(self, product: str, action: str, **parameters: str) -> dict[str, Any]:
         """Call the cloud's API with Alibaba Cloud's SDK."""
-        with mock.patch.dict(os.environ, self.workspace.environment()):
+        with self._as_operator():
             return openapi.client(product, self.emulator.region)(action, parameters)
+
+    @contextmanager
+    def _as_operator(self) -> Iterator[None]:
+        """This process with the environment of the stack's commands, for the cloud's SDK.
+
+        The SDK reads its keys when it is imported, which another test may have caused long ago.
+        """
+        environment = self.workspace.environment()
+        keys = {
+            "environment_access_key_id": environment["ALIBABA_CLOUD_ACCESS_KEY_ID"],
+            "environment_access_key_secret": environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
+        }
+        with mock.patch.dict(os.environ, environment), mock.patch.multiple(auth_util, **keys):
+            yield
 
     def instance(self) -> dict[str, Any]:
         """Return what the cloud says of the machine."""
@@ -133,7 +149,7 @@ class Stack:
     def on_node(self, script: str, timeout_s: int = 60) -> str:
         """Run a shell script as root on the node by Cloud Assistant; it must succeed."""
         with ExitStack() as stack:
-            stack.enter_context(mock.patch.dict(os.environ, self.workspace.environment()))
+            stack.enter_context(self._as_operator())
             stack.enter_context(mock.patch.object(assistant, "POLL_SECONDS", 0.1))
             result = assistant.run(
                 openapi.client("ecs", self.emulator.region),
