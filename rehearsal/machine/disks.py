@@ -137,16 +137,18 @@ def _shut_down(mount_point: Path) -> None:
 
 
 def plug(init_pid: int, letter: str, numbers: tuple[int, int], disk_id: str) -> None:
-    """Make the device appear in a machine that runs."""
+    """Make the device appear in a machine that runs, or that is booting (see ecs-init)."""
     device_folder = Path(f"/proc/{init_pid}/root/dev")
-    node = device_folder / f"vd{letter}"
+    node = device_folder / f".plug-vd{letter}"
     node.unlink(missing_ok=True)
     os.mknod(node, stat.S_IFBLK | 0o660, os.makedev(*numbers))
+    node.replace(device_folder / f"vd{letter}")
     by_id = device_folder / "disk/by-id"
     by_id.mkdir(parents=True, exist_ok=True)
-    link = by_id / virtio_link(disk_id)
+    link = by_id / f".plug-{virtio_link(disk_id)}"
     link.unlink(missing_ok=True)
     link.symlink_to(f"../../vd{letter}")
+    link.replace(by_id / virtio_link(disk_id))
 
 
 def unplug(init_pid: int, letter: str, disk_id: str) -> None:

@@ -95,8 +95,10 @@ class Machine:
 
     def list_disks(self, lines: list[str]) -> None:
         """Tell the next boot which disks are attached (see machine_root/ecs-init)."""
-        # Written in place: the running machine sees this file through a bind mount of its folder.
-        (self._firmware / "disks").write_text("".join(f"{line}\n" for line in lines))
+        # Renamed into place, because a machine that is booting may be reading it.
+        draft = self._firmware / ".disks"
+        draft.write_text("".join(f"{line}\n" for line in lines))
+        draft.replace(self._firmware / "disks")
 
     def exists(self) -> bool:
         """Whether the container has been made."""

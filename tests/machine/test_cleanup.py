@@ -88,7 +88,7 @@ def test_killed_rehearsal_is_found_again_and_then_removed_wholly(state: Path) ->
     again = PodmanHypervisor(state, None, state / "ca.pem", state / "ca.key")
     try:
         assert again.slot == slot
-        assert again.is_running("i-bp1victim")
+        assert again.is_running("i-bp1victim"), again.console_output("i-bp1victim")
         again.launch(
             MachineSpec("i-bp1victim", "victim", "192.168.9.9", "00:16:3e:09:00:09", "z", 1, "i")
         )

@@ -186,6 +186,27 @@ def test_disk_keeps_its_content_across_reboot_and_moves_to_another_machine(
     hypervisor.delete_disk(disk)
 
 
+def test_disks_may_come_and_go_while_a_machine_boots(cloud: Cloud, hypervisor: Any) -> None:
+    """The provider attaches a disk right after RunInstances; a boot must not end over it."""
+    spec = cloud.boot(31)
+    disks = [f"d-bp1testboot{number}" for number in range(4)]
+    for disk in disks:
+        hypervisor.create_disk(disk, 1)
+    for _ in range(8):
+        hypervisor.stop(spec.instance_id, force=True)
+        hypervisor.start(spec.instance_id)
+        for disk in disks:
+            hypervisor.attach_disk(spec.instance_id, disk)
+        found = cloud.output(spec, "ls /dev/disk/by-id; ls /dev/vd?")
+        assert found.split() == [
+            *[f"virtio-{disk.removeprefix('d-')}" for disk in disks],
+            *[f"/dev/vd{letter}" for letter in "bcde"],
+        ]
+        for disk in disks:
+            hypervisor.detach_disk(spec.instance_id, disk)
+    hypervisor.destroy(spec.instance_id)
+
+
 def test_stopped_machine_starts_with_what_it_had(cloud: Cloud, hypervisor: Any, first: Any) -> None:
     """StopInstance and StartInstance keep the system disk."""
     cloud.output(first, "echo here > /root/mark; sync")
