@@ -36,7 +36,7 @@ OLDEST_PYTHON = (3, 11)
 PACKAGE_LIST = pins.TOOLCHAIN / "packages.txt"
 REGISTRY_PACKAGE = "docker-registry"
 POLICY = Path("/usr/sbin/policy-rc.d")
-IMPORTABLE = (".", "images/gateway")
+IMPORTABLE = (".", "images/comfyui", "images/gateway", "images/weights")
 """Folders of this repository that hold packages, as seen from its root."""
 
 
