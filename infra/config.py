@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from images import variants
 from infra import naming
 
 EARLIEST_EXPIRY = date(2026, 11, 1)
@@ -105,6 +106,7 @@ class Settings(BaseModel):
     registry_password: Annotated[SecretStr | None, BeforeValidator(_empty_to_none)]
     image_family: Annotated[str, Field(pattern=r"^[\w:.-]+$")]
     image_id: OptionalText
+    image_variant: str
     gpu_driver: Annotated[str, Field(pattern=r"^(auto|none|\d{3}(-server)?(-open)?)$")]
     system_disk_gib: Annotated[int, Field(ge=40, le=2048, alias="systemDiskGiB")]
     data_disk_gib: Annotated[int, Field(ge=20, le=32768, alias="dataDiskGiB")]
@@ -141,6 +143,17 @@ class Settings(BaseModel):
                 "must be an image by digest, like registry.example.com/vace/comfyui@sha256:<64 hex "
                 "digits>, because a tag can change under a running deployment. Ask the registry "
                 "for the digest of the tag"
+            )
+        return value
+
+    @field_validator("image_variant")
+    @classmethod
+    def _variant_exists(cls, value: str) -> str:
+        names = [each.name for each in variants.variants()]
+        if value not in names:
+            raise ValueError(
+                f"must be one of {', '.join(names)}, the variants that images are built as; "
+                "`python -m images variants` says which GPU and driver each needs"
             )
         return value
 

@@ -74,6 +74,7 @@ class Journey:
                 "allowedCidrs": [operator_cidr],
                 "comfyuiImage": images.comfyui,
                 "gatewayImage": images.gateway,
+                "imageVariant": "cpu",
                 "gpuDriver": "none",
                 "deleteResultsOnDestroy": True,
                 "readyTimeoutSeconds": 180,

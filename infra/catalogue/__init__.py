@@ -102,24 +102,6 @@ def instance_types() -> tuple[InstanceType, ...]:
     return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
-def driver_for(type_name: str, wanted: str) -> str:
-    """Return the NVIDIA driver branch for an instance type; ``wanted`` is "auto" or the config's.
-
-    Raises:
-        ValueError: the wanted branch is too old for the GPU, or has the wrong kernel modules.
-    """
-    row = find(type_name)
-    if row is None or wanted in ("auto", "none"):
-        return wanted if row is None or wanted == "none" else row.driver
-    branch, needed = (int(name.partition("-")[0]) for name in (wanted, row.driver))
-    if branch < needed or (row.driver.endswith("-open") and not wanted.endswith("-open")):
-        raise ValueError(
-            f'gpuDriver: "{wanted}" cannot drive the {row.gpu} of {type_name}, which needs '
-            f"{row.driver} or newer. Set gpuDriver to auto or {row.driver}"
-        )
-    return wanted
-
-
 def find(type_name: str) -> InstanceType | None:
     """Return the row of an instance type, or None when the catalogue lacks it."""
     return next((row for row in instance_types() if row.type == type_name), None)

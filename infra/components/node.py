@@ -8,7 +8,6 @@ from typing import Any
 import pulumi
 import pulumi_alicloud as alicloud
 
-from infra import catalogue
 from infra.components.identity import RESULTS_PREFIX
 from infra.config import Settings
 from infra.dynamic.readiness import NodeReadiness
@@ -60,6 +59,7 @@ class Node(pulumi.ComponentResource):
         *,
         settings: Settings,
         instance_type: pulumi.Input[str],
+        gpu_driver: pulumi.Input[str],
         image_id: str,
         zone: pulumi.Input[str],
         vswitch_id: pulumi.Input[str],
@@ -77,7 +77,7 @@ class Node(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         names = settings.names
         document = pulumi.Output.all(
-            kind=instance_type, disk=data_disk_id, bucket=bucket, address=ip_address
+            driver=gpu_driver, disk=data_disk_id, bucket=bucket, address=ip_address
         ).apply(lambda values: self._document(settings, values))
         parameter = alicloud.oos.Parameter(
             names.settings_parameter,
@@ -181,7 +181,7 @@ class Node(pulumi.ComponentResource):
         text = json.dumps(
             node_settings(
                 settings,
-                gpu_driver=catalogue.driver_for(values["kind"], settings.gpu_driver),
+                gpu_driver=values["driver"],
                 data_disk_id=values["disk"],
                 bucket=values["bucket"],
                 ip_address=values["address"],

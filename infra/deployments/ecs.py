@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_alicloud as alicloud
 
-from infra import catalogue, placement, provider
+from infra import catalogue, drivers, placement, provider
 from infra.components.address import Address
 from infra.components.identity import Identity
 from infra.components.network import Network
@@ -31,7 +31,8 @@ def deploy(
             raise what makes the rest pointless.
 
     Raises:
-        placement.PlacementError: the catalogue has no fitting instance type.
+        placement.PlacementError: the catalogue has no fitting instance type, or GPU, driver and
+            image variant do not go together.
         ImageError: the image family has no image in the region.
     """
     cloud = provider.make(settings.region)
@@ -51,6 +52,8 @@ def deploy(
     proposal = placement.propose(catalogue.instance_types(), wish, stock)
     place = Placement("placement", wish=wish, proposal=proposal, opts=pulumi.ResourceOptions())
     place.instance_type.apply(lambda kind: _announce(settings, kind))
+    if proposal.instance_type:
+        _driver(settings, proposal.instance_type)
 
     # Everything waits for the placement: out of stock stops a deployment before it starts.
     after = pulumi.ResourceOptions(provider=cloud, depends_on=[place])
@@ -72,6 +75,7 @@ def deploy(
         "node",
         settings=settings,
         instance_type=place.instance_type,
+        gpu_driver=place.instance_type.apply(lambda kind: _driver(settings, kind)),
         image_id=settings.image_id or _newest_image(settings, invoke),
         zone=network.zone,
         vswitch_id=network.vswitch_id,
@@ -116,6 +120,10 @@ def cost(settings: Settings, instance_type: str) -> str:
         return f"no known price for {instance_type} in {settings.region}; ask ECS DescribePrice"
     spot = "; a spot instance costs less" if settings.spot else ""
     return f"{price}; disks and traffic come on top{spot}"
+
+
+def _driver(settings: Settings, instance_type: str) -> str:
+    return drivers.driver_for(instance_type, settings.gpu_driver, settings.image_variant)
 
 
 def _announce(settings: Settings, instance_type: str) -> None:

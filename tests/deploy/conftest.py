@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {
     "comfyuiImage": f"registry.vace.internal/vace/comfyui@{DIGEST}",
     "gatewayImage": f"registry.vace.internal/vace/gateway@{DIGEST}",
     "allowedCidrs": ["198.18.0.0/30"],
+    "imageVariant": "cpu",
     "gpuDriver": "none",
     "deleteResultsOnDestroy": True,
     "readyTimeoutSeconds": 60,
