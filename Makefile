@@ -14,7 +14,7 @@ PYTEST = $(RUN) -m pytest $(PYTEST_ARGS)
 # Booting machines takes root. The cache stays the caller's, or root would build the tools again.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH" "XDG_CACHE_HOME=$${XDG_CACHE_HOME:-$$HOME/.cache}")
 COVERAGE := --cov=infra --cov=rehearsal --cov=smoke_tests --cov=vace_gateway --cov-append --cov-report=
-SOURCES := infra images rehearsal smoke_tests tests
+SOURCES := benchmarks infra images rehearsal smoke_tests tests
 
 .PHONY: help
 help: ## List the targets

@@ -1,8 +1,8 @@
 """What a rehearsal is made of: the machine's root file system and the container images.
 
 Everything is built from Debian packages, locked Python wheels and this repository, kept in
-``$XDG_CACHE_HOME/wan-vace`` and named by the hash of its inputs. Building takes about three
-minutes the first time; after that, every call answers at once.
+``$XDG_CACHE_HOME/wan-vace`` and named by the hash of its inputs. Building takes some minutes the
+first time; after that, every call answers at once.
 """
 
 from __future__ import annotations
@@ -11,30 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal.artifacts.cache import Cache, default_cache_folder, free_gib, remove_tree
+from rehearsal.artifacts.cache import Cache, Entry, default_cache_folder, free_gib, remove_tree
 from rehearsal.artifacts.errors import ArtifactError
-from rehearsal.artifacts.images import (
-    IMAGES,
-    ImageSource,
-    build_base,
-    build_image,
-    context_files,
-    image_key,
-)
+from rehearsal.artifacts.images import IMAGES, Recipe, current_layouts, rehearsed_layouts
 from rehearsal.artifacts.progress import ProgressCallback
 from rehearsal.artifacts.registry_storage import image_size, publish
-from rehearsal.artifacts.root_filesystem import (
-    base_image_key,
-    build_machine_root,
-    machine_root_key,
-)
+from rehearsal.artifacts.root_filesystem import build_machine_root, machine_root_key
 
 __all__ = ["REGISTRY_HOST", "ArtifactError", "Artifacts", "ImageRef"]
 
 REGISTRY_HOST = "registry.vace.internal"
 """Name of the rehearsal's registry in the machines' network."""
 _NAMESPACE = "vace"
-_REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 _NEEDED_GIB = 3.0
 
 
@@ -59,7 +47,6 @@ class Artifacts:
 
     Args:
         cache: folder of the cache; default ``$XDG_CACHE_HOME/wan-vace``.
-        repository: root of the checkout that images are built from.
         images: recipes by name.
         progress: receives a sentence at least every two seconds while something is built.
 
@@ -70,13 +57,11 @@ class Artifacts:
         self,
         cache: Path | None = None,
         *,
-        repository: Path = _REPOSITORY_ROOT,
-        images: Mapping[str, ImageSource] = IMAGES,
+        images: Mapping[str, Recipe] = IMAGES,
         progress: ProgressCallback = lambda _: None,
     ) -> None:
         self.cache = Cache(cache or default_cache_folder())
         self.images = images
-        self._repository = repository
         self._progress = progress
 
     @property
@@ -102,54 +87,27 @@ class Artifacts:
                 f"there is no image {name!r}; there are {', '.join(sorted(self.images))}. "
                 "Recipes are in rehearsal/artifacts/images.py."
             )
-        files = context_files(self._repository, name, self.images[name])
-        base_key = base_image_key()
-
-        def build(folder: Path, log: Path) -> None:
-            build_image(folder, log, base, files)
-
-        key = image_key(base_key, files)
-        found = self.cache.find(f"image-{name}", key)
-        if found is None:
-            base = self.base()
-            found = self._ensure(
-                f"image-{name}", key, build, what=f"building image {name}", estimate_s=40
-            )
-        digest = publish(found / "oci", self.registry_storage, f"{_NAMESPACE}/{name}")
-        return ImageRef(name, digest, image_size(found / "oci"))
+        layout = self.images[name](self.cache.root, self._progress).layout
+        digest = publish(layout, self.registry_storage, f"{_NAMESPACE}/{name}")
+        return ImageRef(name, digest, image_size(layout))
 
     def tidy_registry(self) -> None:
-        """Drop every published image except those that are in the cache and current."""
+        """Drop every published image except those that were built last."""
         remove_tree(self.registry_storage)
-        for name, key in self.current_keys().items():
-            found = self.cache.find(name, key)
-            if found is not None and (found / "oci").exists():
-                repository = f"{_NAMESPACE}/{name.removeprefix('image-')}"
-                publish(found / "oci", self.registry_storage, repository)
+        for name, layout in rehearsed_layouts(self.cache.root).items():
+            publish(layout, self.registry_storage, f"{_NAMESPACE}/{name}")
 
-    def base(self) -> Path:
-        """Folder with ``image.tar``, the image below every other one (Debian, Python 3.11)."""
-        return self._ensure(
-            "image-base",
-            base_image_key(),
-            build_base,
-            what="building container base image",
-            estimate_s=75,
-        )
+    def is_current(self, entry: Entry) -> bool:
+        """Whether a cached artifact would be used again.
 
-    def current_keys(self) -> dict[str, str]:
-        """Cache key that each artifact has with the recipes and sources of now.
-
-        Images whose sources are incomplete are left out.
+        What an image is made of (base, sources, weights) counts as current: it is found by its
+        inputs, and removing it costs minutes.
         """
-        keys = {"machine-root": machine_root_key(), "image-base": base_image_key()}
-        for name, source in self.images.items():
-            try:
-                files = context_files(self._repository, name, source)
-            except ArtifactError:
-                continue
-            keys[f"image-{name}"] = image_key(keys["image-base"], files)
-        return keys
+        if entry.name == "machine-root":
+            return entry.key == machine_root_key()
+        if entry.name.startswith("image-"):
+            return entry.path / "oci" in current_layouts(self.cache.root)
+        return True
 
     def _ensure(
         self,

@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build what is missing")
-    build.add_argument("names", nargs="*", help="machine-root, base or an image; default: all")
+    build.add_argument("names", nargs="*", help="machine-root or an image; default: all")
     commands.add_parser("list", help="show what is in the cache")
     clean = commands.add_parser("clean", help="remove builds that no longer match the sources")
     clean.add_argument("--all", action="store_true", help="remove the current ones, too")
@@ -42,27 +42,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(artifacts: Artifacts, names: Sequence[str]) -> None:
-    for name in names or ["machine-root", "base", *artifacts.images]:
+    for name in names or ["machine-root", *artifacts.images]:
         if name == "machine-root":
             print(f"machine-root\t{artifacts.machine_root()}")
-        elif name == "base":
-            print(f"base\t{artifacts.base()}")
         else:
             print(f"{name}\t{artifacts.image(name).reference}")
 
 
 def _list(artifacts: Artifacts) -> None:
-    current = artifacts.current_keys()
     for entry in artifacts.cache.entries():
         days = (time.time() - entry.built_at) / 86400
-        state = "current" if current.get(entry.name) == entry.key else "stale"
+        state = "current" if artifacts.is_current(entry) else "stale"
         print(f"{entry.name}\t{entry.key}\t{state}\t{days:.1f} days old\t{entry.path}")
 
 
 def _clean(artifacts: Artifacts, *, everything: bool) -> None:
-    current = artifacts.current_keys()
     for entry in artifacts.cache.entries():
-        if everything or current.get(entry.name) != entry.key:
+        if everything or not artifacts.is_current(entry):
             artifacts.cache.remove(entry)
             print(f"removed {entry.name} {entry.key}")
     artifacts.tidy_registry()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from rehearsal.artifacts.cache import content_key
@@ -14,7 +15,6 @@ from rehearsal.artifacts.process import require, run_logged
 
 SHIMS = Path(__file__).parent / "machine_root"
 MACHINE_SUITE = "trixie"
-BASE_SUITE = "bookworm"
 
 MACHINE_PACKAGES = {
     "systemd": "runs the units that user data brings",
@@ -37,12 +37,6 @@ MACHINE_PACKAGES = {
     "mount": "mounts the data disk",
     "procps": "sysctl and ps",
     "passwd": "cloud-init creates users",
-}
-BASE_PACKAGES = {
-    "python3": "3.11, the version that the locks are made for",
-    "ca-certificates": "trust store for outgoing TLS",
-    "libstdc++6": "wheels with C++ inside (NumPy) link to it",
-    "passwd": "Containerfiles create the user that they end with",
 }
 
 # They wait for the network or for hardware that a rehearsal does not have, or wake up for nothing.
@@ -71,13 +65,6 @@ _SLIM = [
     "--dpkgopt=path-exclude=/usr/share/info/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ]
-# Image layers get the time 0, which would make Python distrust byte code that names a time.
-_COMPILE_HOOK = (
-    '--customize-hook=chroot "$1" python3 -m compileall -q -f '
-    "--invalidation-mode unchecked-hash /usr/lib/python3 /usr/lib/python3.11"
-)
-# Only what is essential: nobody installs packages into a container that is running.
-_BASE_OPTIONS = ["--variant=essential", _COMPILE_HOOK]
 # Where each shim goes, and with which mode.
 _SHIM_TARGETS = {
     "ecs-init": ("usr/sbin/ecs-init", 0o755),
@@ -107,24 +94,10 @@ def machine_root_key() -> str:
     )
 
 
-def base_image_key() -> str:
-    """Cache key of the root file system below every container image."""
-    return content_key(
-        {
-            "version": _RECIPE_VERSION,
-            "suite": BASE_SUITE,
-            "architecture": platform.machine(),
-            "packages": sorted(BASE_PACKAGES),
-            "options": [*_SLIM, *_BASE_OPTIONS],
-        },
-        {},
-    )
-
-
 def build_machine_root(folder: Path, log: Path) -> None:
     """Make ``folder/rootfs``: Debian with systemd, cloud-init and podman, dressed as ECS."""
     root = folder / "rootfs"
-    _bootstrap(MACHINE_SUITE, MACHINE_PACKAGES, root, ["--variant=minbase"], log)
+    bootstrap(MACHINE_SUITE, MACHINE_PACKAGES, root, ["--variant=minbase"], log)
     # The wrapper takes the place of the real program, which moves where packages do not look.
     (root / "usr/sbin/runc").rename(root / "usr/libexec/runc")
     for name, (target, mode) in _SHIM_TARGETS.items():
@@ -148,14 +121,14 @@ def build_machine_root(folder: Path, log: Path) -> None:
     _list_packages(root, folder / "packages.txt")
 
 
-def build_base_tar(target: Path, log: Path) -> None:
-    """Make a tar archive of the containers' base: Debian with Python 3.11."""
-    _bootstrap(BASE_SUITE, BASE_PACKAGES, target, _BASE_OPTIONS, log)
-
-
-def _bootstrap(
-    suite: str, packages: dict[str, str], target: Path, options: list[str], log: Path
+def bootstrap(
+    suite: str, packages: Iterable[str], target: Path, options: list[str], log: Path
 ) -> None:
+    """Make a Debian root file system with these packages and without documentation.
+
+    ``target`` is a folder, or a tar archive (then the same packages give the same bytes).
+    ``options`` are mmdebstrap's. Raises ToolMissingError or BuildFailedError.
+    """
     require("mmdebstrap", "mmdebstrap", "make Debian root file systems")
     require("unshare", "util-linux", "keep the builder's mounts private")
     run_logged(

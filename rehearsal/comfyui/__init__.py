@@ -7,6 +7,7 @@ of generated. Every answer carries ``X-Simulated: comfyui``; it never passes for
 How the parts hang together::
 
     settings, faults            what the operator asked for
+    flags, model_paths, main    the same in ComfyUI's own flags, as a source tree
     folders, catalogue          files on disk; node classes (object_info)
     validation                  POST /prompt: the real refusals, word for word
     prompt_queue, execution     one worker thread takes prompts and runs their nodes

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 
-from rehearsal.comfyui.settings import SettingsError, read
+from rehearsal.comfyui.settings import Settings, SettingsError, read
 
 
 def main() -> int:
     """Run the server; returns the exit status (2: a setting or the folder cannot be used)."""
+    return run("vace-comfyui-sim", lambda: read(sys.argv[1:]))
+
+
+def run(program: str, read_settings: Callable[[], Settings]) -> int:
+    """Run the server with the settings that ``read_settings`` gives; returns the exit status.
+
+    Args:
+        program: name at the start of messages about settings that cannot be used.
+        read_settings: may raise SettingsError, or SystemExit as argparse does.
+    """
     try:
-        settings = read(sys.argv[1:])
+        settings = read_settings()
     except SettingsError as error:
-        print(f"vace-comfyui-sim: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(
         stream=sys.stderr,
@@ -27,13 +38,13 @@ def main() -> int:
     try:
         asyncio.run(server.serve(settings))
     except faults.FaultError as error:
-        print(f"vace-comfyui-sim: SIM_FAULT: {error}", file=sys.stderr)
+        print(f"{program}: SIM_FAULT: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(
-            f"vace-comfyui-sim: cannot start on {settings.listen}:{settings.port} with the folder "
-            f"{settings.base}: {error}. The folder must be writable for this user and the port "
-            "free; choose others with COMFYUI_BASE and COMFYUI_PORT.",
+            f"{program}: cannot start on {settings.listen}:{settings.port}: {error}. The folders "
+            "input, output, temp and user must be writable for this user, and the port free. "
+            f"Choose others; {program} --help lists how.",
             file=sys.stderr,
         )
         return 2

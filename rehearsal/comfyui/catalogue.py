@@ -31,7 +31,12 @@ class Catalogue:
     def _definitions(self) -> dict[str, Definition]:
         with self._lock:
             if self._raw is None:
-                self._raw = json.loads(gzip.decompress(DATA.read_bytes()))
+                recorded: dict[str, Definition] = json.loads(gzip.decompress(DATA.read_bytes()))
+                self._raw = {
+                    name: definition
+                    for name, definition in recorded.items()
+                    if self._folders.has_nodes(definition["python_module"])
+                }
             return self._raw
 
     def __contains__(self, class_type: object) -> bool:

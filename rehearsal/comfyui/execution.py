@@ -78,6 +78,7 @@ class NodeContext:
         fault: the fault that hits this prompt, or None.
         interrupt: to be checked in every loop.
         temp_suffix: the five letters in the names of this server's preview files.
+        metadata: whether ComfyUI's own save nodes write the graph into their files.
     """
 
     node_id: str
@@ -88,6 +89,7 @@ class NodeContext:
     fault: Fault | None
     interrupt: Interrupt
     temp_suffix: str
+    metadata: bool
     progress: Progress
     hub: Hub
     client_id: str | None
@@ -126,6 +128,7 @@ class Executor:
         faults: Faults,
         step_seconds: float,
         temp_suffix: str,
+        metadata: bool = True,
     ) -> None:
         self._queue = queue
         self._catalogue = catalogue
@@ -134,6 +137,7 @@ class Executor:
         self._faults = faults
         self._step_seconds = step_seconds
         self._temp_suffix = temp_suffix
+        self._metadata = metadata
         self._cache = Cache(catalogue)
         self.interrupt = Interrupt()
         #: (client id, node id) of what runs, for clients that connect in the middle.
@@ -312,6 +316,7 @@ class _Run:
             fault=self.fault,
             interrupt=self.owner.interrupt,
             temp_suffix=self.owner._temp_suffix,
+            metadata=self.owner._metadata,
             progress=self.progress,
             hub=self.owner._hub,
             client_id=self.client_id,

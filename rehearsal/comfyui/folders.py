@@ -5,6 +5,8 @@ from __future__ import annotations
 import mimetypes
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Folder names in the order in which a stock ComfyUI lists them at /models.
@@ -28,16 +30,43 @@ class OutsideFolderError(ValueError):
     """A name that would leave its folder."""
 
 
-class Folders:
-    """Paths below one base folder, created on demand."""
+@dataclass(frozen=True, kw_only=True)
+class FolderSettings:
+    """Folders of a server that was started from a source tree, one by one.
 
-    def __init__(self, base: Path) -> None:
+    Attributes:
+        models: one folder a kind of model lies below it.
+        more_models: further folders by kind of model.
+        custom_nodes: node packs, one folder each; the classes of a pack exist only with it.
+        loaded_nodes: names of the packs that may load, or None for all.
+    """
+
+    input: Path
+    output: Path
+    temp: Path
+    user: Path
+    models: Path
+    more_models: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    custom_nodes: Path
+    loaded_nodes: frozenset[str] | None = None
+
+
+class Folders:
+    """Paths of one server, created on demand.
+
+    Without ``settings`` everything lies below the base folder, all node packs are there, and the
+    service's model files are listed without being on disk. With them, models and node packs are
+    what the disk holds, as with a real server.
+    """
+
+    def __init__(self, base: Path, settings: FolderSettings | None = None) -> None:
         self.base = Path(os.path.realpath(base))
-        self.input = self.base / "input"
-        self.output = self.base / "output"
-        self.temp = self.base / "temp"
-        self.user = self.base / "user"
-        self.models = self.base / "models"
+        self._settings = settings
+        self.input = settings.input if settings else self.base / "input"
+        self.output = settings.output if settings else self.base / "output"
+        self.temp = settings.temp if settings else self.base / "temp"
+        self.user = settings.user if settings else self.base / "user"
+        self.models = settings.models if settings else self.base / "models"
 
     def create(self) -> None:
         """Make the four folders that the server writes to.
@@ -73,9 +102,13 @@ class Folders:
         """Where a node's path on the server points to: absolute, or relative to the base folder.
 
         Raises:
-            OutsideFolderError: it lies outside the base folder (a real server would read it).
+            OutsideFolderError: it lies outside the server's folders (a real server would read it).
         """
-        return inside(self.base, name.strip().strip('"'))
+        path = self.base / name.strip().strip('"')
+        for root in (self.input, self.output, self.temp):
+            if root in path.parents:
+                return inside(root, str(path))
+        return inside(self.base, str(path))
 
     def inputs(self, kind: str) -> list[str]:
         """Names of the files directly in ``input``, sorted.
@@ -92,16 +125,31 @@ class Folders:
         return [n for n in names if (mimetypes.guess_type(n)[0] or "").startswith(f"{kind}/")]
 
     def model_names(self, folder: str) -> list[str]:
-        """Model files of one folder: those of the service and those found on disk, sorted."""
-        found = set(SERVICE_MODELS.get(folder, ()))
-        root = self.models / folder
-        if root.is_dir():
-            found.update(
-                str(path.relative_to(root))
-                for path in root.rglob("*")
-                if path.is_file() and path.suffix.lower() in MODEL_SUFFIXES
-            )
+        """Names of the model files of one kind, sorted."""
+        found = set() if self._settings else set(SERVICE_MODELS.get(folder, ()))
+        more = self._settings.more_models.get(folder, ()) if self._settings else ()
+        for root in (self.models / folder, *more):
+            if root.is_dir():
+                found.update(
+                    str(path.relative_to(root))
+                    for path in root.rglob("*")
+                    if path.is_file() and path.suffix.lower() in MODEL_SUFFIXES
+                )
         return sorted(found)
+
+    def has_nodes(self, module: str) -> bool:
+        """Whether a Python module's node classes exist on this server.
+
+        Args:
+            module: as /object_info names it, for example ``custom_nodes.ComfyUI-KJNodes``.
+        """
+        package, _, name = module.partition(".")
+        if self._settings is None or package != "custom_nodes":
+            return True
+        loaded = self._settings.loaded_nodes
+        pack = self._settings.custom_nodes / name
+        there = (pack / "__init__.py").is_file() or pack.with_name(f"{name}.py").is_file()
+        return there and (loaded is None or name in loaded)
 
     def save_place(
         self, prefix: str, root: Path, *, width: int = 0, height: int = 0

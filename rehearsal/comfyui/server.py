@@ -63,7 +63,7 @@ async def origin_check(request: web.Request, handler: Handler) -> web.StreamResp
 def make_app(simulation: Simulation) -> web.Application:
     """The aiohttp application; every route exists with and without ``/api``."""
     app = web.Application(
-        client_max_size=simulation.settings.max_upload_mib * 1024 * 1024,
+        client_max_size=simulation.settings.max_upload_bytes,
         middlewares=[origin_check],
     )
     app[SIMULATION] = simulation
@@ -107,13 +107,14 @@ async def serve(settings: Settings) -> None:
         make_app(simulation), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
     )
     await runner.setup()
-    site = web.TCPSite(runner, settings.listen, settings.port)
-    await site.start()
+    for address in settings.listen.split(","):
+        await web.TCPSite(runner, address, settings.port).start()
     port = runner.addresses[0][1]
     if settings.port_file is not None:
         settings.port_file.write_text(f"{port}\n", encoding="utf-8")
     log.warning("SIMULATED ComfyUI (no model, drawn pictures) at %s:%s", settings.listen, port)
-    log.info("files below %s", settings.base)
+    folders = simulation.folders
+    log.info("input %s, output %s, temp %s", folders.input, folders.output, folders.temp)
     await stop.wait()
     log.info("stopping")
     await simulation.hub.close()

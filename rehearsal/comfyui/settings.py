@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from rehearsal.comfyui.folders import FolderSettings
 
 DEFAULT_LISTEN = "127.0.0.1"
 DEFAULT_PORT = 8188
@@ -25,7 +27,8 @@ class Settings:
     """What the server was told.
 
     Attributes:
-        listen: address to bind; the real server's default is loopback, and so is this one.
+        listen: addresses to bind, separated by commas; the real server's default is loopback,
+            and so is this one.
         port: TCP port; 0 takes a free one.
         base: folder that holds ``input``, ``output``, ``temp`` and ``user``.
         step_seconds: time that one sampler step takes.
@@ -33,16 +36,25 @@ class Settings:
         fault: one fault that is always on (see `faults`), or empty.
         fault_file: file that holds a fault, read at the start of every prompt, or None.
         port_file: where the bound port is written once the server listens, or None.
+        folders: folders that do not all lie below ``base``, or None.
+        metadata: whether ComfyUI's own save nodes write the graph into their files.
     """
 
     listen: str = DEFAULT_LISTEN
     port: int = DEFAULT_PORT
     base: Path = Path(DEFAULT_BASE)
     step_seconds: float = DEFAULT_STEP_SECONDS
-    max_upload_mib: int = DEFAULT_MAX_UPLOAD_MIB
+    max_upload_mib: float = DEFAULT_MAX_UPLOAD_MIB
     fault: str = ""
     fault_file: Path | None = None
     port_file: Path | None = None
+    folders: FolderSettings | None = None
+    metadata: bool = True
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest request body, rounded as the real server does."""
+        return round(self.max_upload_mib * 1024 * 1024)
 
 
 def _number(name: str, value: str, low: float, high: float, *, whole: bool = False) -> float:
@@ -97,20 +109,40 @@ def read(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> S
     def choose(option: str | None, variable: str, default: str) -> str:
         return option if option is not None else env.get(variable) or default
 
-    def optional_path(option: str | None, variable: str) -> Path | None:
-        text = choose(option, variable, "")
-        return Path(text) if text else None
-
     port = choose(options.port, "COMFYUI_PORT", str(DEFAULT_PORT))
-    step = choose(options.step_seconds, "SIM_STEP_SECONDS", str(DEFAULT_STEP_SECONDS))
     upload = choose(options.max_upload_size, "COMFYUI_MAX_UPLOAD_MIB", str(DEFAULT_MAX_UPLOAD_MIB))
-    return Settings(
+    own = {
+        "SIM_STEP_SECONDS": options.step_seconds,
+        "SIM_FAULT": options.fault,
+        "SIM_FAULT_FILE": options.fault_file,
+        "SIM_PORT_FILE": options.port_file,
+    }
+    settings = Settings(
         listen=choose(options.listen, "COMFYUI_LISTEN", DEFAULT_LISTEN),
         port=int(_number("COMFYUI_PORT", port, 0, 65535, whole=True)),
         base=Path(choose(options.base, "COMFYUI_BASE", DEFAULT_BASE)),
-        step_seconds=_number("SIM_STEP_SECONDS", step, 0, 3600),
         max_upload_mib=int(_number("COMFYUI_MAX_UPLOAD_MIB", upload, 1, 1_048_576, whole=True)),
-        fault=choose(options.fault, "SIM_FAULT", ""),
-        fault_file=optional_path(options.fault_file, "SIM_FAULT_FILE"),
-        port_file=optional_path(options.port_file, "SIM_PORT_FILE"),
+    )
+    given = {name: value for name, value in own.items() if value is not None}
+    return with_simulation(settings, {**env, **given})
+
+
+def with_simulation(settings: Settings, variables: Mapping[str, str]) -> Settings:
+    """The same settings with what the ``SIM_*`` variables say about the simulation.
+
+    Raises:
+        SettingsError: a value is outside its range.
+    """
+
+    def path(name: str) -> Path | None:
+        text = variables.get(name) or ""
+        return Path(text) if text else None
+
+    step = variables.get("SIM_STEP_SECONDS") or str(DEFAULT_STEP_SECONDS)
+    return replace(
+        settings,
+        step_seconds=_number("SIM_STEP_SECONDS", step, 0, 3600),
+        fault=variables.get("SIM_FAULT") or "",
+        fault_file=path("SIM_FAULT_FILE"),
+        port_file=path("SIM_PORT_FILE"),
     )

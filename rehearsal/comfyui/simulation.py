@@ -41,6 +41,7 @@ class Simulation:
             hub=self.hub,
             faults=Faults(self.settings.fault, self.settings.fault_file),
             step_seconds=self.settings.step_seconds,
+            metadata=self.settings.metadata,
             temp_suffix="".join(letters),
         )
 
@@ -57,7 +58,7 @@ class Simulation:
         return {
             "supports_preview_metadata": True,
             "supports_model_type_tags": True,
-            "max_upload_size": self.settings.max_upload_mib * 1024 * 1024,
+            "max_upload_size": self.settings.max_upload_bytes,
             "extension": {"manager": {"supports_v4": True}},
             "node_replacements": True,
             "assets": False,
@@ -74,6 +75,6 @@ def build(settings: Settings) -> Simulation:
         OSError: the base folder cannot be written.
         FaultError: the fault line cannot be understood.
     """
-    folders = Folders(settings.base)
+    folders = Folders(settings.base, settings.folders)
     folders.create()
     return Simulation(settings, folders, Catalogue(folders), WebSocketHub())

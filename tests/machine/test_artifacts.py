@@ -15,8 +15,8 @@ import pytest
 
 from rehearsal.artifacts import Artifacts
 from rehearsal.artifacts.cache import Cache, content_key
-from rehearsal.artifacts.errors import ArtifactError, BuildFailedError, SourceMissingError
-from rehearsal.artifacts.images import IMAGES, ImageSource, context_files, pip_platforms
+from rehearsal.artifacts.errors import ArtifactError, BuildFailedError
+from rehearsal.artifacts.images import IMAGES
 from rehearsal.artifacts.process import run_logged
 from rehearsal.artifacts.progress import INTERVAL_S, describe
 from rehearsal.artifacts.registry_storage import image_size, publish
@@ -150,28 +150,32 @@ def test_key_changes_with_content_name_and_mode_only(tmp_path: Path) -> None:
     assert content_key({"v": 1}, {"a": file}) != key
 
 
-def test_every_image_of_the_repository_has_its_sources() -> None:
-    """A renamed file would otherwise be noticed only when somebody builds the image."""
-    for name, source in IMAGES.items():
-        files = context_files(REPOSITORY, name, source)
-        assert "Containerfile" in files
-        assert not [file for file in files if "__pycache__" in file]
-
-
-def test_missing_source_and_unknown_image_are_named(tmp_path: Path) -> None:
-    """The message must say which file to restore, or which names there are."""
-    source = ImageSource(containerfile="Containerfile", lock=None, sources={})
-    with pytest.raises(SourceMissingError, match="Containerfile does not exist"):
-        context_files(tmp_path, "page", source)
+def test_unknown_image_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    """The message must say which names there are."""
+    assert set(IMAGES) == {"comfyui", "gateway"}
     with pytest.raises(ArtifactError, match="there is no image 'x'; there are comfyui, gateway"):
         Artifacts(tmp_path).image("x")
 
 
-def test_wheels_are_chosen_for_the_image_and_not_for_this_computer() -> None:
-    """A wheel for this computer's newer glibc would fail to load in the image."""
-    tags = pip_platforms("x86_64")
-    assert "manylinux2014_x86_64" in tags
-    assert "manylinux_2_39_x86_64" not in tags
+def test_only_what_no_build_would_use_again_is_stale(tmp_path: Path) -> None:
+    """`clean` must not remove the layers of an image that took minutes, nor keep each old one."""
+    cache = Cache(tmp_path)
+    for key in ("old", "new"):
+        cache.ensure(
+            "image-gateway",
+            key,
+            lambda folder, _: (folder / "oci").mkdir(),
+            what="building",
+            estimate_s=1,
+            progress=lambda _: None,
+        )
+    note = tmp_path / "images" / "last" / "rehearsal-gateway.json"
+    note.parent.mkdir(parents=True)
+    layout = tmp_path / "artifacts" / "image-gateway" / "new" / "oci"
+    note.write_text(json.dumps({"layout": str(layout), "below": []}))
+    artifacts = Artifacts(tmp_path)
+    current = {entry.key: artifacts.is_current(entry) for entry in cache.entries()}
+    assert current == {"new": True, "old": False}
 
 
 def test_published_image_has_the_layout_of_a_registry(tmp_path: Path) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from images.builder.base import resolve_base
+from images.builder.cache import remove_tree
+from images.builder.engines import BuildJob, choose_engine
+from images.builder.oci import LayoutSource, load_image
+from images.builder.progress import ProgressCallback
+from images.builder.report import BuiltImage
+from images.lock import load
 from rehearsal.artifacts import REGISTRY_HOST, Artifacts
-from rehearsal.artifacts.images import ImageSource
+from rehearsal.artifacts.cache import Cache
+from rehearsal.images.base import make_base
 from tests.machine.conftest import Cloud, fetch, wait_until
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(400)]
@@ -47,18 +56,28 @@ WantedBy=multi-user.target
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small image that was built, and published in the registry's storage."""
-    repository = tmp_path_factory.mktemp("repository")
-    (repository / "page").mkdir()
-    (repository / "page" / "index.html").write_text("from a container")
-    (repository / "Containerfile").write_text(CONTAINERFILE)
-    source = ImageSource(containerfile="Containerfile", lock=None, sources={"page": "page"})
-    artifacts = Artifacts(repository=repository, images={"test-page": source})
+    context = tmp_path_factory.mktemp("context")
+    (context / "page").mkdir()
+    (context / "page" / "index.html").write_text("from a container")
+    (context / "Containerfile").write_text(CONTAINERFILE)
+    layout = context / "oci"
+
+    def build_page(cache: Path, progress: ProgressCallback) -> BuiltImage:
+        store = Cache(cache)
+        base = resolve_base(f"rootfs:{make_base(store, (), progress)}", load(), store, progress)
+        assert base.layout is not None
+        engine = choose_engine("buildah", cache / "images")
+        job = BuildJob("building a page", context, layout, layouts={"BASE": base.layout})
+        with store.locked("engine-buildah", "building a page", progress):
+            engine.build(job, context / "log")
+        image = load_image(LayoutSource(layout))
+        return BuiltImage("page", "", layout, image.digest, image.size, (), (), False, 0.0)
+
+    artifacts = Artifacts(images={"test-page": build_page})
     image = artifacts.image("test-page")
     assert image.reference.startswith(f"{REGISTRY_HOST}/vace/test-page@sha256:")
-    for entry in artifacts.cache.entries():
-        if entry.name == "image-test-page":
-            # Published blobs stay; a test leaves no artifact of its own in the user's cache.
-            artifacts.cache.remove(entry)
+    # Published blobs stay; the layout has had its use.
+    remove_tree(layout)
     return image.reference
 
 

@@ -125,7 +125,7 @@ class _Converge:
     def _mount_disk(self) -> str:
         def stop() -> None:
             self._status.interrupted_service()
-            run(["systemctl", "stop", units.COMFYUI_UNIT], timeout=120)
+            run(["systemctl", "stop", units.COMFYUI_UNIT], timeout=units.STOP_S + 60)
 
         return disk.ensure(
             self._settings.data_disk_id, stop_users=stop, progress=self._status.progress

@@ -54,13 +54,20 @@ def ask(url: str = URL, certificate: Path = FOLDER / CERTIFICATE) -> str:
     return f"the gateway answers {answer.status}: {reason or 'no reason given'}"
 
 
+def can_make_videos() -> str:
+    """ "" when ComfyUI's own check passes: nodes, weights, encoder, warm-up; otherwise why not."""
+    container = units.COMFYUI_UNIT.removesuffix(".service")
+    answer = run(["podman", "exec", container, "vace-comfyui", "ready"], timeout=30, check=False)
+    return "" if answer.returncode == 0 else f"ComfyUI is not ready: {answer.stdout.strip()}"
+
+
 def await_ready(progress: Callable[[str], None], *, patience: float = 900) -> str:
     """Wait until the service is ready; raises NodeError when a unit gave up or time is over."""
     deadline = time.monotonic() + patience
     while True:
-        reason = ask()
+        reason = ask() or can_make_videos()
         if not reason:
-            return "the service answers"
+            return "the service answers and can make videos"
         states = {unit: units.show(unit) for unit in (units.COMFYUI_UNIT, units.GATEWAY_UNIT)}
         for unit, state in states.items():
             if state.get("ActiveState") == "failed":

@@ -17,6 +17,14 @@ QUADLETS = Path("/etc/containers/systemd")
 # What the running containers were started with; gone with the containers at a reboot.
 APPLIED = Path("/run/vace-applied.json")
 UPSTREAM_PORT = 8188
+# Time for the videos that are being made when ComfyUI is asked to stop: several of the reference
+# workflow on the slowest card.
+DRAIN_S = 300
+STOP_S = DRAIN_S + 60
+"""Longest orderly stop of ComfyUI; podman kills it half a minute earlier."""
+# What the image's own checks found (settings, weights, scratch space, encoder): another start
+# finds the same. Not 66, the GPU: its driver may still be on its way.
+_PERMANENT = "64 65 67 68"
 METRICS = "127.0.0.1:9464"
 REQUIRED_NODES = "WanVaceToVideo,VHS_VideoCombine,ImageResizeKJv2,INTConstant"
 
@@ -50,15 +58,6 @@ RestartSec=5
 """
 
 
-# The image's own interpreter and its standard library: the probe needs nothing else of it.
-_COMFYUI_PROBE = (
-    "import http.client as h;"
-    f"c=h.HTTPConnection('127.0.0.1',{UPSTREAM_PORT},timeout=25);"
-    "c.request('GET','/system_stats');"
-    "raise SystemExit(c.getresponse().status!=200)"
-)
-
-
 def _health(command: list[str], *, start: str, timeout: str, retries: int) -> str:
     """Lines that have podman kill a container which hangs; systemd then starts it anew.
 
@@ -84,7 +83,14 @@ def comfyui_quadlet(settings: Settings) -> str:
     """Text of vace-comfyui.container."""
     container = _lines(
         "Environment",
-        ["COMFYUI_LISTEN=127.0.0.1", f"COMFYUI_PORT={UPSTREAM_PORT}", f"COMFYUI_BASE={COMFYUI}"],
+        [
+            "COMFYUI_LISTEN=127.0.0.1",
+            f"COMFYUI_PORT={UPSTREAM_PORT}",
+            f"COMFYUI_BASE={COMFYUI}",
+            # One more than the gateway lets through: a file comes in a multipart envelope.
+            f"COMFYUI_MAX_UPLOAD_MIB={settings.max_upload_mib + 1}",
+            f"VACE_DRAIN_SECONDS={DRAIN_S}",
+        ],
     )
     container += f"Volume={COMFYUI}:{COMFYUI}\n"
     # Compiled kernels are loaded from /tmp, so it stays executable.
@@ -92,8 +98,10 @@ def comfyui_quadlet(settings: Settings) -> str:
     # PyTorch passes tensors between processes through /dev/shm; the default is 64 MB.
     container += "ShmSize=2g\n"
     # It answers while it renders; only after about five minutes of silence is it taken for hung.
-    probe = ["python3", "-c", _COMFYUI_PROBE]
-    container += _health(probe, start="10m", timeout="30s", retries=5)
+    # The first start hashes the weights before anything answers.
+    container += _health(["vace-comfyui", "health"], start="10m", timeout="30s", retries=5)
+    # podman's own patience is 10 s.
+    container += f"PodmanArgs=--stop-timeout={DRAIN_S + 30}\n"
     if settings.gpu:
         container += "AddDevice=nvidia.com/gpu=all\n"
     return _UNIT.format(
@@ -105,7 +113,9 @@ def comfyui_quadlet(settings: Settings) -> str:
         image=settings.comfyui_image,
         uid=COMFYUI_UID,
         container=container,
-        service="TimeoutStartSec=120\nTimeoutStopSec=60",
+        service=(
+            f"TimeoutStartSec=120\nTimeoutStopSec={STOP_S}\nRestartPreventExitStatus={_PERMANENT}"
+        ),
     )
 
 
@@ -241,7 +251,7 @@ def _applied() -> dict[str, dict[str, str]]:
 
 def _restart(unit: str) -> None:
     try:
-        run(["systemctl", "restart", unit], timeout=240)
+        run(["systemctl", "restart", unit], timeout=STOP_S + 180)
     except CommandError as error:
         raise NodeError(
             f"{explain(unit, show(unit))}. Its log: journalctl -u {unit} ({error})"

@@ -83,7 +83,7 @@ def save(
         height=images.height,
         rate=video.rate,
         crf=SAVE_CRF,
-        metadata=tags,
+        metadata=tags if context.metadata else {},
         on_frame=lambda _: context.interrupt.check(),
     )
     if video.audio is not None:

@@ -234,7 +234,7 @@ def _write(context: NodeContext, images: Images, prefix: str, *, kind: str) -> N
         prefix, root, width=images.width, height=images.height
     )
     counter = next_counter(folder, stem)
-    metadata = png_metadata(context)
+    metadata = png_metadata(context) if context.metadata else None
     shown = []
     for number, pixels in enumerate(images.pixels, start=counter):
         name = f"{stem.replace('%batch_num%', str(number - counter))}_{number:05}_.png"

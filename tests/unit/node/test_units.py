@@ -5,8 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -82,40 +80,27 @@ def test_a_container_that_hangs_is_killed_and_started_anew(
     assert not {"$", "%"} & set(container["HealthCmd"][0]), "systemd would replace these"
 
 
-@pytest.mark.parametrize(("answer", "status"), [(200, 0), (500, 1), (None, 1)])
-def test_comfyuis_probe_tells_an_answer_from_none(
-    settings: Settings, answer: int | None, status: int
-) -> None:
-    """The probe is a line in a unit file; nothing else would run it before a node does."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self.send_response(answer if answer and self.path == "/system_stats" else 404)
-            self.end_headers()
-
-    (command,) = keys(units.comfyui_quadlet(settings), "Container")["HealthCmd"]
-    program, *arguments = json.loads(command)
-    assert program == "python3"
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    port = str(server.server_port)
-    if answer is None:
-        server.server_close()
-    else:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    # With a proxy in the image's environment, too.
-    ended = subprocess.run(
-        [sys.executable, *(a.replace(str(units.UPSTREAM_PORT), port) for a in arguments)],
-        env={"http_proxy": "http://127.0.0.1:1"},
-        capture_output=True,
-        check=False,
+def test_the_commands_that_the_node_runs_are_the_images_own(settings: Settings) -> None:
+    """A command that the image lacks would have podman kill a healthy ComfyUI for ever."""
+    (health,) = keys(units.comfyui_quadlet(settings), "Container")["HealthCmd"]
+    program, command = json.loads(health)
+    assert program == "vace-comfyui"
+    done = subprocess.run(
+        [sys.executable, "-m", "vace_comfyui", "--help"], capture_output=True, text=True, check=True
     )
-    if answer is not None:
-        server.shutdown()
-        server.server_close()
-    assert ended.returncode == status, ended.stderr
+    for word in (command, "ready"):
+        assert word in done.stdout
+
+
+def test_a_stop_waits_for_the_videos_that_are_being_made(settings: Settings) -> None:
+    """Each party's patience must end after that of the one which it waits for."""
+    text = units.comfyui_quadlet(settings)
+    container = keys(text, "Container")
+    drain = next(v for v in container["Environment"] if v.startswith("VACE_DRAIN_SECONDS="))
+    (podman,) = container["PodmanArgs"]
+    (stop,) = keys(text, "Service")["TimeoutStopSec"]
+    patience = [int(drain.partition("=")[2]), int(podman.partition("=")[2]), int(stop)]
+    assert patience == sorted(set(patience))
 
 
 def test_comfyui_listens_on_loopback_and_writes_to_the_data_disk(settings: Settings) -> None:

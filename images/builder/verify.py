@@ -1,0 +1,362 @@
+"""Checks an image against the lock without running it.
+
+Every byte of every layer is read: blobs against manifest and config, files against the packages'
+records, sources against git's tree, weights against their manifest.
+Not checked: byte code (``__pycache__``), which the build makes from files that are checked; and
+files of the base image, which its digest stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vace_weights.errors import ManifestError
+from vace_weights.manifest import parse
+
+from images.builder.facts import IMAGE_LABEL, LOCK_LABEL, OVERRIDES_LABEL, VARIANT_LABEL
+from images.builder.layers import LayerError
+from images.builder.models import differences
+from images.builder.oci import Image
+from images.builder.progress import Progress, ProgressCallback
+from images.builder.tree import SOURCES, Tree, git_tree_id, read_tree
+from images.builder.wheel_checks import (
+    Finder,
+    installed,
+    record_problems,
+    version_problems,
+    wheel_problems,
+)
+from images.lock import Lock, Wheel
+
+Status = Literal["ok", "failed", "skipped"]
+_SHOWN = 5
+_BYTES_PER_SECOND = 150e6
+_USERS = {"comfyui": "10001:10001", "comfyui-vace": "10001:10001", "gateway": "10002:10002"}
+_ENTRY_POINTS = {
+    "comfyui": ["vace-comfyui"],
+    "comfyui-vace": ["vace-comfyui"],
+    "gateway": ["/usr/local/bin/vace-gateway"],
+    "weights": [],
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, how it ended, and a sentence that says what was seen."""
+
+    name: str
+    status: Status
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one image."""
+
+    image: str
+    source: str
+    digest: str
+    checks: Sequence[Check]
+
+    @property
+    def ok(self) -> bool:
+        """No check failed."""
+        return all(check.status != "failed" for check in self.checks)
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        return {**asdict(self), "ok": self.ok}
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"{check.status:<8}{check.name}: {check.sentence}" for check in self.checks]
+        failed = sum(check.status == "failed" for check in self.checks)
+        end = "is what the lock says" if self.ok else f"is NOT what the lock says: {failed} failed"
+        return "\n".join([*lines, f"{self.source} {self.digest} {end}"])
+
+
+def verify(
+    image: Image,
+    lock: Lock,
+    *,
+    allow_overrides: bool = False,
+    find_wheel: Finder = lambda _: None,
+    git_cache: Path | None = None,
+    progress: ProgressCallback = lambda _: None,
+) -> Report:
+    """Run every check; raises nothing for an image that is wrong, only for one that is unreadable.
+
+    Args:
+        image: the image, from a registry, an archive or a layout.
+        lock: what it must be.
+        allow_overrides: an image that says that it is a rehearsal's passes, and what it overrides
+            is skipped.
+        find_wheel: finds wheels on this machine, to compare their own records.
+        git_cache: folder of bare repositories, asked for the tree of a commit where the lock
+            does not name it.
+        progress: receives a sentence at least every two seconds.
+
+    Raises ToolMissingError when zstd is needed and missing, RegistryError when the registry fails.
+    """
+    return _Verifier(image, lock, allow_overrides, find_wheel, git_cache).run(progress)
+
+
+class _Verifier:
+    def __init__(
+        self, image: Image, lock: Lock, allow: bool, find: Finder, git_cache: Path | None
+    ) -> None:
+        self._image = image
+        self._lock = lock
+        self._allow = allow
+        self._find = find
+        self._git_cache = git_cache
+        self._kind = image.labels.get(IMAGE_LABEL, "")
+        self._variant = image.labels.get(VARIANT_LABEL, "")
+        given = image.labels.get(OVERRIDES_LABEL, "")
+        self._overrides = {name for name in given.split(",") if name}
+        self._checks: list[Check] = []
+
+    def run(self, progress: ProgressCallback) -> Report:
+        self._labels()
+        self._settings()
+        what = f"reading {len(self._image.layers)} layers"
+        try:
+            with Progress(what, 1 + self._image.size / _BYTES_PER_SECOND, progress):
+                tree = read_tree(self._image)
+        except LayerError as error:
+            self._add("layers", [str(error)], "")
+        else:
+            count = len(self._image.layers)
+            missing = count != len(self._image.diff_ids)
+            problems = ["the config names another number of layers"] if missing else []
+            self._add("layers", problems, f"{count} blobs have the digests that name them")
+            self._files(tree)
+            if self._kind in _USERS:
+                self._python(tree)
+                self._debian(tree)
+            if self._kind.startswith("comfyui"):
+                self._sources(tree)
+                self._facts(tree)
+            self._weights(tree)
+        return Report(self._kind, self._image.source.name, self._image.digest, self._checks)
+
+    # Checks, each adding one or more results
+
+    def _labels(self) -> None:
+        known = self._kind in _ENTRY_POINTS
+        problem = [] if known else [f"label {IMAGE_LABEL} is {self._kind!r}, none of ours"]
+        self._add("image", problem, f"is {self._kind} {self._variant}".rstrip())
+        label = self._image.labels.get(LOCK_LABEL, "missing")
+        wanted = f"sha256:{self._lock.sha256}"
+        problem = [] if label == wanted else [f"built from lock {label}, this one is {wanted}"]
+        self._add("lock", problem, f"built from this lock, {wanted[:23]}…")
+        names = ", ".join(sorted(self._overrides))
+        if not self._overrides:
+            self._add("overrides", [], "everything comes from the lock")
+        elif self._allow:
+            self._skip("overrides", f"not from the lock, as allowed: {names}")
+        else:
+            allow = "not from the lock (--allow-overrides accepts a rehearsal's image)"
+            self._add("overrides", [f"{names}: {allow}"], "")
+
+    def _settings(self) -> None:
+        config = self._image.config.get("config") or {}
+        user = str(config.get("User") or "")
+        wanted = _USERS.get(self._kind, "")
+        problem = [] if user == wanted else [f"user is {user!r}, {wanted!r} is expected"]
+        self._add("user", problem, f"runs as {user}" if user else "data only, nothing runs")
+        entry = list(config.get("Entrypoint") or [])
+        expected = _ENTRY_POINTS.get(self._kind, [])
+        problem = [] if entry == expected else [f"entry point is {entry}, expected {expected}"]
+        self._add("entry point", problem, " ".join(entry) or "none, as it is data only")
+        platform = f"{self._image.config.get('os')}/{self._image.config.get('architecture')}"
+        problem = [] if platform == "linux/amd64" else [f"platform is {platform}"]
+        self._add("platform", problem, platform)
+
+    def _files(self, tree: Tree) -> None:
+        def named(test: Callable[[str], bool]) -> list[str]:
+            return sorted({path for path in tree.files if test(path)})
+
+        special = [
+            f"{path} ({file.mode:o})"
+            for path, file in sorted(tree.files.items())
+            if file.kind == "file" and file.mode & 0o6000
+        ]
+        self._add("setuid", special, "no file is setuid or setgid")
+        repositories = named(lambda path: path.endswith("/.git") or path == ".git")
+        self._add("git history", repositories, "no .git folder")
+        caches = named(
+            lambda path: (
+                "/.cache/pip" in f"/{path}"
+                or (path.startswith("var/cache/apt/archives/") and path.endswith(".deb"))
+            )
+        )
+        self._add("caches", caches, "no cache of pip or apt")
+        manager = named(lambda path: "comfyui-manager" in path.lower().replace("_", "-").split("/"))
+        self._add("manager", manager, "ComfyUI-Manager is absent")
+
+    def _python(self, tree: Tree) -> None:
+        wheels = self._wheels()
+        if wheels is None:
+            problem = f"variant {self._variant!r} is not in the lock"
+            self._add("Python packages", [problem], "")
+            return
+        problems = version_problems(tree, wheels)
+        self._add("Python packages", problems, f"{len(wheels)} packages, as locked")
+        self._add(
+            "Python files", record_problems(tree), "every file has the hash of its package's record"
+        )
+        compared, problems = wheel_problems(tree, wheels, self._find)
+        if compared:
+            self._add("wheels", problems, f"{compared} of {len(wheels)} compared file by file")
+        else:
+            self._skip("wheels", "none is on this machine, so the image's own records count")
+        if "pip" in installed(tree):
+            self._add("pip", ["pip is installed; a serving image installs nothing"], "")
+
+    def _wheels(self) -> list[Wheel] | None:
+        if self._kind == "gateway":
+            groups: tuple[str, ...] = ("gateway",)
+        elif self._variant in self._lock.variants:
+            groups = self._lock.variants[self._variant].groups
+        else:
+            return None
+        return [wheel for group in groups for wheel in self._lock.wheels_of(group)]
+
+    def _debian(self, tree: Tree) -> None:
+        if self._skipped("Debian packages", "debian"):
+            return
+        status = tree.text("var/lib/dpkg/status")
+        if status is None:
+            self._add("Debian packages", ["var/lib/dpkg/status is missing"], "")
+            return
+        have = dict(_packages(status))
+        locked = self._lock.debian_of("gateway" if self._kind == "gateway" else "comfyui")
+        problems = [
+            f"{each.name} is {have.get(each.name, 'missing')}, the lock says {each.version}"
+            for each in locked
+            if have.get(each.name) != each.version
+        ]
+        self._add("Debian packages", problems, f"{len(locked)} packages, as locked")
+
+    def _sources(self, tree: Tree) -> None:
+        inner = tuple(source.path for source in self._lock.git.values() if source.path)
+        for name, source in sorted(self._lock.git.items()):
+            title = f"source {name}"
+            if self._skipped(title, name):
+                continue
+            folder = f"{SOURCES}{source.path}/" if source.path else SOURCES
+            without = tuple(path for path in inner if not source.path)
+            actual = git_tree_id(tree, folder, without)
+            wanted = source.tree or self._tree_of(name, source.commit)
+            if wanted is None:
+                self._skip(
+                    title, f"tree {actual}; neither lock nor cache has commit {source.commit}"
+                )
+                continue
+            problem = f"/{folder} has tree {actual}, commit {source.commit} has {wanted}"
+            self._add(
+                title, [problem] if actual != wanted else [], f"commit {source.commit}, to the byte"
+            )
+
+    def _tree_of(self, name: str, commit: str) -> str | None:
+        if self._git_cache is None or not (self._git_cache / f"{name}.git").is_dir():
+            return None
+        command = ["git", "--git-dir", str(self._git_cache / f"{name}.git"), "rev-parse"]
+        done = subprocess.run(
+            [*command, "--verify", "--quiet", f"{commit}^{{tree}}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip() or None
+
+    def _facts(self, tree: Tree) -> None:
+        text = tree.text("opt/vace/image.json")
+        problems = []
+        try:
+            facts = json.loads(text or "")
+        except ValueError:
+            problems = ["/opt/vace/image.json is missing or no JSON"]
+        else:
+            if facts.get("lock_sha256") != self._lock.sha256:
+                problems.append(f"image.json names lock {facts.get('lock_sha256')}")
+            if facts.get("variant") != self._variant:
+                problems.append(f"image.json names variant {facts.get('variant')!r}")
+            # The bundle adds what its weights override.
+            if not set(facts.get("overrides", [])) <= self._overrides:
+                problems.append(f"image.json has overrides {facts.get('overrides')}, the label not")
+        self._add("image.json", problems, "names this lock and variant")
+
+    def _weights(self, tree: Tree) -> None:
+        models = {
+            path: file for path, file in tree.below("opt/models/") if file.kind in ("file", "link")
+        }
+        if self._kind not in ("weights", "comfyui-vace"):
+            files = sorted(path for path in models)
+            self._add("weights", files, "none; they are mounted")
+            return
+        text = tree.text("opt/models/manifest.json")
+        try:
+            manifest = parse(json.loads(text or ""), "/opt/models/manifest.json")
+            manifest.require_complete("/opt/models/manifest.json")
+        except (ValueError, ManifestError) as error:
+            self._add("weights", [f"/opt/models/manifest.json: {error}"], "")
+            return
+        problems = []
+        for wanted in manifest.files:
+            file = models.pop(str(wanted.relative), None)
+            if file is None:
+                problems.append(f"{wanted.relative} is missing")
+            elif (file.size, file.sha256) != (wanted.size, wanted.sha256):
+                problems.append(
+                    f"{wanted.relative} has {file.size} bytes and sha256 {file.sha256}, its "
+                    f"manifest says {wanted.size} and {wanted.sha256}"
+                )
+        models.pop("manifest.json", None)
+        problems += [f"{path} is not in the manifest" for path in sorted(models)]
+        self._add("weights", problems, f"{len(manifest.files)} files, as their manifest says")
+        if not self._skipped("weights of the lock", "weights"):
+            locked = parse(self._lock.weights, "the lock's weights")
+            self._add(
+                "weights of the lock", differences(manifest, locked), "the manifest is the lock's"
+            )
+
+    # Results
+
+    def _skipped(self, name: str, override: str) -> bool:
+        if override not in self._overrides:
+            return False
+        self._skip(name, f"overridden ({override}), so there is nothing to compare with")
+        return True
+
+    def _skip(self, name: str, sentence: str) -> None:
+        self._checks.append(Check(name, "skipped", sentence))
+
+    def _add(self, name: str, problems: Sequence[str], fine: str) -> None:
+        if not problems:
+            self._checks.append(Check(name, "ok", fine))
+            return
+        shown = "; ".join(problems[:_SHOWN])
+        more = len(problems) - _SHOWN
+        sentence = shown + (f"; and {more} more" if more > 0 else "")
+        self._checks.append(Check(name, "failed", sentence))
+
+
+def _packages(status: str) -> Sequence[tuple[str, str]]:
+    """Names and versions of installed packages in dpkg's database."""
+    found = []
+    for paragraph in status.split("\n\n"):
+        fields = dict(
+            line.split(": ", 1)
+            for line in paragraph.splitlines()
+            if ": " in line and not line.startswith(" ")
+        )
+        if fields.get("Status", "").endswith(" installed"):
+            found.append((fields.get("Package", ""), fields.get("Version", "")))
+    return found

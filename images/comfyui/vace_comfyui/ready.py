@@ -1,0 +1,92 @@
+"""``ready``: can this service make a video? ``health``: is its process alive?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vace_comfyui import state
+from vace_comfyui.api import Api, NoAnswerError
+from vace_comfyui.settings import Settings
+
+READY_SECONDS = 1.8
+HEALTH_SECONDS = 25.0
+"""As long as a busy interpreter may keep a small answer waiting."""
+
+NODES = (
+    "WanVaceToVideo", "VHS_VideoCombine", "VHS_LoadVideo", "ImageResizeKJv2", "INTConstant",
+    "UNETLoader", "CLIPLoader", "VAELoader", "CLIPTextEncode", "KSampler", "ModelSamplingSD3",
+    "TrimVideoLatent", "VAEDecode", "LoadImage",
+)  # fmt: skip
+"""What the service's graphs and the warm-up consist of."""
+LOADERS = {
+    "diffusion_models": ("UNETLoader", "unet_name"),
+    "text_encoders": ("CLIPLoader", "clip_name"),
+    "vae": ("VAELoader", "vae_name"),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Yes or no, and every reason for a no."""
+
+    yes: bool
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.reasons)
+
+
+def ready(settings: Settings, seconds: float = READY_SECONDS) -> Answer:
+    """From what the running service recorded, and from what ComfyUI answers now."""
+    known = state.read(settings.state)
+    if known is None:
+        return Answer(False, ("ComfyUI is not running: `vace-comfyui serve` starts it",))
+    reasons = []
+    if known.phase in ("draining", "stopping"):
+        reasons.append(f"it is {known.phase}: it takes no new work")
+    if not known.encoder:
+        reasons.append("the encoder test has not passed")
+    if known.warm_up not in ("done", "off"):
+        reasons.append(f"the warm-up is {known.warm_up} {known.detail}".rstrip())
+    try:
+        with Api(settings, seconds) as api:
+            infos = {name: api.get(f"/object_info/{name}").get(name) for name in NODES}
+    except NoAnswerError as error:
+        return Answer(False, (*reasons, f"ComfyUI does not answer: {error}"))
+    missing = [name for name, info in infos.items() if info is None]
+    if missing:
+        reasons.append(f"node classes are missing: {', '.join(missing)} (see the log for "
+                       "IMPORT FAILED)")  # fmt: skip
+    for folder, (loader, field) in LOADERS.items():
+        info = infos[loader]
+        if info is None:
+            continue
+        listed = info["input"]["required"][field][0]
+        wanted = known.models.get(folder)
+        if wanted not in listed:
+            reasons.append(f"{loader} does not list {wanted}, it lists {listed}")
+    return Answer(not reasons, tuple(reasons) or ("it can make a video",))
+
+
+def health(settings: Settings, seconds: float = HEALTH_SECONDS) -> Answer:
+    """Whether it answers, and whether a prompt that runs still moves.
+
+    ComfyUI tells progress only to WebSocket clients, so its log stands for it: it writes when a
+    prompt is taken, at every sampler step and when a prompt ends.
+    """
+    try:
+        with Api(settings, seconds) as api:
+            api.get("/system_stats")
+            running = api.get("/queue")["queue_running"]
+    except NoAnswerError as error:
+        return Answer(False, (f"ComfyUI does not answer: {error}",))
+    silent = state.silent_seconds(settings.state)
+    if running and settings.stall_seconds and silent > settings.stall_seconds:
+        return Answer(
+            False,
+            (
+                f"prompt {running[0][1]} runs and the log has been silent for {silent:.0f} s, "
+                f"more than {settings.stall_seconds:g} s (VACE_STALL_SECONDS)",
+            ),
+        )
+    return Answer(True, ("it answers",))

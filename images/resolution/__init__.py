@@ -1,0 +1,1 @@
+"""Resolving pins to bytes: one module for each kind of source. The only code here that asks out."""
