@@ -13,7 +13,7 @@ RUN := .venv/bin/python
 PYTEST = $(RUN) -m pytest $(PYTEST_ARGS)
 # Booting machines takes root. The cache stays the caller's, or root would build the tools again.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH" "XDG_CACHE_HOME=$${XDG_CACHE_HOME:-$$HOME/.cache}")
-COVERAGE := --cov=infra --cov=rehearsal --cov=smoke_tests --cov=vace_gateway --cov-append --cov-report=
+COVERAGE := --cov=infra --cov=images --cov=rehearsal --cov=smoke_tests --cov=vace_comfyui --cov=vace_gateway --cov=vace_weights --cov-append --cov-report=
 SOURCES := benchmarks infra images rehearsal smoke_tests tests
 
 .PHONY: help
@@ -21,7 +21,7 @@ help: ## List the targets
 	@echo "usage: make TARGET"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "variables: PYTHON=/path/to/python3.11  TARGET=ecs  KEEP=1  PYTEST_ARGS='-k name'"
+	@echo "variables: PYTHON=/path/to/python3.11  TARGET=ecs  KEEP=1  VARIANT=cpu  PYTEST_ARGS='-k name'"
 
 .PHONY: setup
 setup: ## Install Debian packages that are missing, and .venv from requirements.lock
@@ -45,6 +45,16 @@ rehearsal: setup toolchain ## Deploy and use everything on this machine (TARGET=
 rehearsal-clean: venv ## Remove what a kept or interrupted rehearsal left
 	@$(AS_ROOT) $(RUN) -m rehearsal clean
 
+.PHONY: images
+images: setup ## Build and verify all images without the outside world (VARIANT=cpu, cu128 or cu130)
+	@$(AS_ROOT) $(RUN) -m rehearsal.images --variant $(or $(VARIANT),cpu)
+
+.PHONY: bench-images
+bench-images: setup ## Speed of fetch and conversion, and bytes that an update moves (several GB, minutes)
+	@$(RUN) benchmarks/images/fetch.py
+	@$(RUN) benchmarks/images/convert.py
+	@$(AS_ROOT) $(RUN) benchmarks/images/pull.py
+
 .PHONY: test
 test: setup toolchain ## All tests: unit, then engine, then machine; with coverage
 	@mkdir -p reports && $(RUN) -m coverage erase
@@ -59,10 +69,11 @@ test-unit: venv ## The tests that need neither the engine nor a machine
 	$(PYTEST) -m "not engine and not machine"
 
 .PHONY: lint
-lint: venv ## Formatting, lint rules and types
+lint: venv ## Formatting, lint rules, types, and whether lock and Containerfiles are fresh
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+	$(RUN) -m images check
 
 .PHONY: fmt
 fmt: venv ## Format the code and fix what can be fixed

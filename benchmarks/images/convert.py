@@ -42,13 +42,14 @@ from vace_weights.survey import slices
 ROOT = Path(__file__).resolve().parents[2]
 TORCH_CAST = ROOT / "tests" / "images" / "fp8" / "torch_cast.py"
 _OURS = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from vace_weights.convert import convert
 started = time.perf_counter()
 made = convert(Path(sys.argv[1]), Path(sys.argv[2]), form=sys.argv[3])
 seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+status = Path('/proc/self/status').read_text()
+peak = int(status.partition('VmHWM:')[2].split()[0]) * 1024 / 1e6
 print(json.dumps({"seconds": seconds, "peak_mb": peak, "sha256": made.sha256}))
 """
 

@@ -19,6 +19,7 @@ from images.builder.context import PIP_GROUP, Context, packages_key
 from images.builder.engines import BuildJob, Engine, choose_engine, current_step
 from images.builder.errors import DiskSpaceError, InputError, SourceMissingError
 from images.builder.facts import image_facts, labels_of
+from images.builder.layouts import share_blobs
 from images.builder.models import Models, read_models
 from images.builder.oci import LayoutSource, load_image
 from images.builder.progress import ProgressCallback
@@ -215,6 +216,7 @@ class Builder:
         what = f"using the layers of {engine.name}"
         with self._cache.locked(f"engine-{engine.name}", what, self._progress):
             engine.build(job, log)
+            share_blobs(folder / "oci", self._request.cache / "images" / "blobs")
         remove_tree(folder / "context")
 
     def _chosen_engine(self) -> Engine:

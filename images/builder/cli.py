@@ -238,11 +238,10 @@ def _clean(options: argparse.Namespace) -> int:
     for program in ("buildah", "podman"):
         with cache.locked(f"engine-{program}", f"removing layers of {program}", _tell):
             engines.BuildahEngine(program, root / "images").remove_storage()
-    if options.all:
-        for name in ("wheels", "git"):
-            if (root / name).exists():
-                remove_tree(root / name)
-                print(f"removed {name}")
+    for name in ("images/blobs", *(("wheels", "git") if options.all else ())):
+        if (root / name).exists():
+            remove_tree(root / name)
+            print(f"removed {name}")
     return 0
 
 

@@ -127,6 +127,29 @@ def link_layout(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=link_or_copy, dirs_exist_ok=True)
 
 
+def share_blobs(layout: Path, pool: Path) -> None:
+    """Keep one copy of each blob, whatever the number of layouts that have it.
+
+    The bundle has the layers of its two images, and a new commit most of those of the old one:
+    gigabytes each. Blobs are never written to again, so a hard link is as good as a copy.
+    """
+    pool.mkdir(parents=True, exist_ok=True)
+    for blob in (layout / "blobs" / "sha256").iterdir():
+        known = pool / blob.name
+        try:
+            os.link(blob, known)
+        except FileExistsError:
+            spare = blob.with_name(f".{blob.name}")
+            os.link(known, spare)
+            spare.replace(blob)
+        except OSError:
+            return  # This file system has no hard links: copies, then.
+    # What no layout has any more.
+    for known in pool.iterdir():
+        if known.stat().st_nlink == 1:
+            known.unlink()
+
+
 def link_or_copy(source: str | Path, target: str | Path) -> None:
     """A hard link, or a copy where there can be none (another file system)."""
     try:

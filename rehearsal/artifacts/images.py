@@ -13,7 +13,7 @@ from images.builder.build import build
 from images.builder.last import kept_layouts, remember
 from images.builder.progress import ProgressCallback
 from images.builder.report import BuiltImage
-from images.builder.request import BuildRequest, GitOverride, Overrides
+from images.builder.request import BuildRequest
 
 Recipe = Callable[[Path, ProgressCallback], BuiltImage]
 """Builds an image: folder of the cache, progress."""
@@ -27,17 +27,11 @@ def _recipe(image: str) -> Recipe:
         from rehearsal.images import supply  # noqa: PLC0415
 
         with supply(cache, progress) as world:
-            overrides = Overrides(
-                base=world.base,
-                git={name: GitOverride(*place) for name, place in world.git.items()},
-                debian_packages=world.debian_packages,
-                weights=True,
-            )
             request = BuildRequest(
                 image,
                 variant=VARIANT,
                 weights=world.weights_folder,
-                overrides=overrides,
+                overrides=world.overrides,
                 cache=cache,
             )
             built = build(request, progress)

@@ -5,10 +5,7 @@ ComfyUI, and the model hubs a server on loopback with generated weights. Everyth
 and the finished image is what production uses.
 
     with supply() as world:
-        world.base              for --base
-        world.debian_packages   names without versions, for the images' first layer
-        world.git["comfyui"]    (address, commit)
-        world.weights_folder    prepared models
+        build(BuildRequest(image, weights=world.weights_folder, overrides=world.overrides))
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from pathlib import Path
 
 from images.builder.cache import Cache, content_key, default_cache_folder
 from images.builder.progress import ProgressCallback
+from images.builder.request import GitOverride, Overrides
 from images.lock import Lock, load
 from rehearsal.images.base import make_base
 from rehearsal.images.errors import RepositoryError, SupplyError, WeightsError
@@ -58,6 +56,16 @@ class Supply:
     def base(self) -> str:
         """The base as the builder's ``--base`` takes it."""
         return f"rootfs:{self.base_archive}"
+
+    @property
+    def overrides(self) -> Overrides:
+        """What the builder takes instead of the lock's; the images say so in their labels."""
+        return Overrides(
+            base=self.base,
+            git={name: GitOverride(*place) for name, place in self.git.items()},
+            debian_packages=self.debian_packages,
+            weights=True,
+        )
 
 
 @contextlib.contextmanager

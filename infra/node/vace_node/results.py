@@ -196,6 +196,13 @@ def load_record(path: Path = RECORD) -> dict[str, list[int]]:
         return {}
 
 
+def disk_usage(folder: Path) -> tuple[int, int]:
+    """Bytes that are not available on a folder's disk, and its capacity."""
+    space = os.statvfs(folder)
+    capacity = space.f_blocks * space.f_frsize
+    return capacity - space.f_bavail * space.f_frsize, capacity
+
+
 def upload_new(
     bucket: Bucket,
     prefix: str,
@@ -203,6 +210,7 @@ def upload_new(
     folder: Path = OUTPUT,
     record: Path = RECORD,
     now: Callable[[], float] = time.time,
+    usage: Callable[[Path], tuple[int, int]] = disk_usage,
 ) -> str:
     """Upload what is new, then make room when the disk is nearly full; returns a summary.
 
@@ -228,7 +236,9 @@ def upload_new(
         write_file(record, json.dumps(uploaded), mode=0o600)
         done += 1
         log(f"uploaded {file.name} ({file.size} bytes)")
-    removed = _make_room(folder, files, uploaded)
+    used, capacity = usage(folder)
+    doomed = to_remove(files, uploaded, used=used, capacity=capacity)
+    removed = _remove(folder, {file.name for file in doomed})
     kept = {file.name for file in files} - removed
     left = {name: stamp for name, stamp in uploaded.items() if name in kept}
     if left != uploaded:
@@ -241,13 +251,7 @@ def upload_new(
     return f"{done} uploaded, {len(removed)} removed, {len(kept)} on the disk"
 
 
-def _make_room(
-    folder: Path, files: Sequence[Result], uploaded: Mapping[str, list[int]]
-) -> set[str]:
-    space = os.statvfs(folder)
-    capacity = space.f_blocks * space.f_frsize
-    used = capacity - space.f_bavail * space.f_frsize
-    chosen = {file.name for file in to_remove(files, uploaded, used=used, capacity=capacity)}
+def _remove(folder: Path, chosen: set[str]) -> set[str]:
     for path, _, names, descriptor in os.fwalk(folder, follow_symlinks=False):
         for name in names:
             if str(Path(path, name).relative_to(folder)) in chosen:

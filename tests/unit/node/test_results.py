@@ -74,6 +74,11 @@ def test_full_disk_loses_the_oldest_uploaded_files_only() -> None:
     assert [f.name for f in to_remove(files, uploaded, used=88, capacity=100)] == ["b", "d"]
 
 
+def roomy(_: Path) -> tuple[int, int]:
+    """A disk that is half full, whatever the one of this machine is."""
+    return 50, 100
+
+
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     """A running double."""
@@ -111,7 +116,7 @@ def test_results_are_stored_encrypted_and_noted(
     """The second run must find nothing to do."""
     record = tmp_path / "record.json"
     now = lambda: NOW  # noqa: E731
-    summary = upload_new(bucket, "outputs/", folder=folder, record=record, now=now)
+    summary = upload_new(bucket, "outputs/", folder=folder, record=record, usage=roomy, now=now)
     assert summary.startswith("2 uploaded")
     assert len(cloud.objects) == 2
     headers, body = cloud.objects["/vace-results/outputs/2026-11-18/110540-one.mp4"]
@@ -122,7 +127,7 @@ def test_results_are_stored_encrypted_and_noted(
     assert headers["content-md5"] == base64.b64encode(hashlib.md5(body).digest()).decode()
     assert set(load_record(record)) == {"one.mp4", "sub/two ü.png"}
     cloud.objects.clear()
-    upload_new(bucket, "outputs/", folder=folder, record=record, now=now)
+    upload_new(bucket, "outputs/", folder=folder, record=record, usage=roomy, now=now)
     assert cloud.objects == {}
 
 
@@ -138,19 +143,19 @@ def test_refused_upload_is_reported_and_tried_again(
     record = tmp_path / "record.json"
     cloud.object_refusal = (403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
     with pytest.raises(NodeError, match=r"2 of 2 results .* allow oss:PutObject on vace-results"):
-        upload_new(bucket, "outputs/", folder=folder, record=record, now=lambda: NOW)
+        upload_new(bucket, "outputs/", folder=folder, record=record, usage=roomy, now=lambda: NOW)
     assert load_record(record) == {}
     cloud.object_refusal = None
-    upload_new(bucket, "outputs/", folder=folder, record=record, now=lambda: NOW)
+    upload_new(bucket, "outputs/", folder=folder, record=record, usage=roomy, now=lambda: NOW)
     assert len(load_record(record)) == 2
 
 
 def test_record_forgets_files_that_are_gone(bucket: Bucket, folder: Path, tmp_path: Path) -> None:
     """Otherwise it would grow for ever."""
     record = tmp_path / "record.json"
-    upload_new(bucket, "outputs/", folder=folder, record=record, now=time.time)
+    upload_new(bucket, "outputs/", folder=folder, record=record, usage=roomy, now=time.time)
     (folder / "one.mp4").unlink()
-    upload_new(bucket, "outputs/", folder=folder, record=record, now=time.time)
+    upload_new(bucket, "outputs/", folder=folder, record=record, usage=roomy, now=time.time)
     assert set(load_record(record)) == {"sub/two ü.png"}
 
 
@@ -160,3 +165,19 @@ def test_damaged_record_means_uploading_again(tmp_path: Path, text: str) -> None
     record = tmp_path / "record.json"
     record.write_text(text)
     assert load_record(record) == {}
+
+
+def test_a_full_disk_loses_what_is_in_the_bucket(
+    bucket: Bucket, folder: Path, tmp_path: Path
+) -> None:
+    """Otherwise the next video fails for want of space."""
+    summary = upload_new(
+        bucket,
+        "outputs/",
+        folder=folder,
+        record=tmp_path / "record.json",
+        usage=lambda _: (100, 100),
+        now=lambda: NOW,
+    )
+    assert summary == "2 uploaded, 2 removed, 0 on the disk"
+    assert sorted(path.name for path in folder.rglob("*.mp4")) == ["link.mp4"]
