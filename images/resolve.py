@@ -37,7 +37,7 @@ class Options:
 
     only: Sequence[str] = PARTS
     git_mirrors: Mapping[str, str] = field(default_factory=dict)
-    registry: str = base.DEFAULT_REGISTRY
+    registry: str | None = None
 
 
 def resolve(
@@ -77,9 +77,9 @@ def resolve(
             resolved.update(before)
             continue
         try:
-            resolved.update(
-                _resolve_part(name, pins, before if fresh else None, options, say, gateway_lock)
-            )
+            # What a commit's tree is stays true whatever else changed in pins.toml.
+            usable = before if fresh or name == "git" else None
+            resolved.update(_resolve_part(name, pins, usable, options, say, gateway_lock))
         except UnreachableError as error:
             if not fresh or before is None:
                 raise ResolveError(
@@ -168,8 +168,9 @@ def _git(
             "mirror stands in for one of these. Name one of them"
         )
     rows = {}
+    trees = {row["commit"]: row["tree"] for row in before["git"].values()} if before else {}
     for name, pin in pins.git.items():
-        known = before["git"][name]["tree"] if before is not None else None
+        known = trees.get(pin.commit)
         try:
             rows[name] = git.resolve(name, pin, options.git_mirrors)
             say(f"git: {name} {pin.commit[:12]} has tree {rows[name]['tree']}")
@@ -211,9 +212,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="NAME=REPOSITORY",
         help="ask this repository (address or folder) for a git source; may be repeated",
     )
-    parser.add_argument(
-        "--registry", default=base.DEFAULT_REGISTRY, help="registry to ask for the base image"
-    )
+    parser.add_argument("--registry", help=base.REGISTRY_HELP)
     parser.set_defaults(run=run)
 
 

@@ -86,7 +86,7 @@ def newer_debian(pins: Pins, lock: Lock) -> list[str]:
     )
 
 
-def newer_base(pins: Pins, registry: str) -> list[str]:
+def newer_base(pins: Pins, registry: str | None) -> list[str]:
     """Return whether the tag that moves with each rebuild names another image than the pin."""
     moving = re.sub(r"-\d{8}-", "-", pins.base.image)
     digest = base.tag_digest(moving, registry)
@@ -123,9 +123,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--registry", default=base.DEFAULT_REGISTRY, help="registry to ask for the base image"
-    )
+    parser.add_argument("--registry", help=base.REGISTRY_HELP)
     parser.set_defaults(run=run)
 
 

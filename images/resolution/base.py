@@ -10,8 +10,7 @@ import httpx
 from images.errors import ResolveError, UnreachableError
 from images.pins import BasePin
 
-DEFAULT_REGISTRY = "https://registry-1.docker.io"
-"""Where names without a host are looked up, as every engine does."""
+REGISTRY_HELP = "registry (https://HOST) that has the base image; without it, it is not asked"
 _TIMEOUT_S = 15.0
 _ACCEPT = (
     "application/vnd.oci.image.index.v1+json, "
@@ -21,7 +20,7 @@ _ACCEPT = (
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
-def resolve(pin: BasePin, registry: str) -> dict[str, Any]:
+def resolve(pin: BasePin, registry: str | None) -> dict[str, Any]:
     """Return the lock's ``base`` part with the digest that the registry gives for the tag.
 
     Raises:
@@ -46,13 +45,15 @@ def from_pins(pin: BasePin) -> dict[str, Any]:
     return {"name": pin.image, "digest": pin.digest, "source": pin.seen}
 
 
-def tag_digest(image: str, registry: str) -> str:
+def tag_digest(image: str, registry: str | None) -> str:
     """Return the digest of the manifest that a tag names.
 
     Raises:
-        UnreachableError: the registry does not answer.
+        UnreachableError: the registry does not answer, or none was named.
         ResolveError: it answers without a digest.
     """
+    if registry is None:
+        raise UnreachableError(f"no registry was named that could be asked for {image}: --registry")
     repository, _, tag = image.partition(":")
     if "/" not in repository:
         repository = f"library/{repository}"

@@ -233,3 +233,16 @@ def test_a_part_whose_pins_changed_is_never_kept(
         resolve.resolve(load_pins(), document, resolve.Options(), lambda _: None)
     with pytest.raises(ResolveError, match="--only wheels"):
         resolve.resolve(load_pins(), document, resolve.Options(only=["base"]), lambda _: None)
+
+
+def test_a_known_tree_is_kept_for_its_own_commit_only(
+    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]
+) -> None:
+    """Adding a node must not forget the trees of the others, nor give one to another commit."""
+    _without_network(monkeypatch)
+    document["parts"]["git"] = "0" * 64
+    trees = {name: row["tree"] for name, row in document["git"].items()}
+    document["git"]["kjnodes"]["commit"] = "f" * 40
+    found = resolve.resolve(load_pins(), document, resolve.Options(), lambda _: None)
+    assert found["git"]["videohelpersuite"]["tree"] == trees["videohelpersuite"]
+    assert found["git"]["kjnodes"]["tree"] is None
