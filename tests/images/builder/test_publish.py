@@ -21,7 +21,7 @@ from images.builder.references import parse_reference
 from images.builder.registry import Registry, RegistrySource
 from images.builder.registry_errors import RegistryUnreachableError
 from images.builder.verify import verify
-from tests.images.build.handmade import World, make_world
+from tests.images.builder.handmade import World, make_world
 from tests.images.supply.registries import run_registry
 
 

@@ -16,7 +16,7 @@ from images.builder.oci import LayoutSource, load_image
 from images.builder.tree import read_tree
 from images.builder.verify import Report, verify
 from images.builder.wheels import WheelCache
-from tests.images.build.handmade import SITE, Entry, Parts, World, make_world, text
+from tests.images.builder.handmade import SITE, Entry, Parts, World, make_world, text
 
 
 @pytest.fixture

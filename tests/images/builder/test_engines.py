@@ -14,7 +14,7 @@ from images.builder.engines import (
     choose_engine,
     current_step,
 )
-from tests.images.build.handmade import Parts, text
+from tests.images.builder.handmade import Parts, text
 
 
 def program(folder: Path, name: str, script: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from images.builder.context import dump_json
 from images.builder.facts import labels_of
 from images.lock import Lock, load
-from tests.images.build.tiny import Tiny, make_tiny, write_wheel
+from tests.images.builder.tiny import Tiny, make_tiny, write_wheel
 
 SITE = "opt/venv/lib/python3.11/site-packages"
 

@@ -13,7 +13,7 @@ from images.builder.context import Context, dump_json, package_files, packages_k
 from images.builder.errors import InputError, SourceMissingError
 from images.builder.models import read_models
 from images.lock import load
-from tests.images.build.tiny import Tiny, make_tiny
+from tests.images.builder.tiny import Tiny, make_tiny
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from images.builder.wheels import WheelCache
 from images.errors import LockStaleError
 from images.lock import load
 from rehearsal.images.base import make_base
-from tests.images.build.tiny import Tiny, make_tiny, pip_wheel, write_wheel
+from tests.images.builder.tiny import Tiny, make_tiny, pip_wheel, write_wheel
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).parents[3]
@@ -159,7 +159,7 @@ def test_a_build_that_is_killed_leaves_no_image_and_the_next_goes_on(tiny: Tiny,
     """SIGKILL runs no clean-up code; the next run has to do without it."""
     tiny.write_containerfiles(extra="RUN touch /marker && sleep 30\n")
     program = (
-        "import sys; from pathlib import Path; from tests.images.build.tiny import Tiny\n"
+        "import sys; from pathlib import Path; from tests.images.builder.tiny import Tiny\n"
         "from images.builder.build import build\n"
         "build(Tiny(Path(sys.argv[1])).request('comfyui', sys.argv[2]),"
         " lambda line: print(line, flush=True))"

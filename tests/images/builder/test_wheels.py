@@ -12,7 +12,7 @@ import pytest
 from images.builder.errors import BuildFailedError, DiskSpaceError, DownloadError
 from images.builder.wheels import WheelCache, batches, file_sha256, platform_tags
 from images.lock import Wheel
-from tests.images.build.tiny import write_wheel
+from tests.images.builder.tiny import write_wheel
 
 
 def locked(path: Path, **changes: object) -> Wheel:
