@@ -169,6 +169,10 @@ class Lock:
         """Return ``name=version …`` of all of an image's packages, dependencies included."""
         return " ".join(f"{each.name}={each.version}" for each in self.debian_of(image))
 
+    def debian_hashes(self, image: str) -> str:
+        """Return the SHA-256 of the .deb file of each of these packages, in the same order."""
+        return " ".join(each.sha256 for each in self.debian_of(image))
+
 
 def _name(package: DebianPackage) -> str:
     return package.name

@@ -18,7 +18,7 @@ def driver_for(type_name: str, wanted: str, variant_name: str) -> str:
     """Return the driver branch to install, for example ``580-server``, or ``none``.
 
     Args:
-        type_name: instance type; of one that the catalogue lacks, only the variant is checked.
+        type_name: instance type; for one that the catalogue lacks, "auto" goes by the variant.
         wanted: ``gpuDriver`` of the config: ``auto``, ``none`` or a branch.
         variant_name: ``imageVariant`` of the config.
 
@@ -37,7 +37,9 @@ def driver_for(type_name: str, wanted: str, variant_name: str) -> str:
         )
     row = catalogue.find(type_name)
     if row is None:
-        return wanted
+        # Nothing is known of its GPU: the branch that runs this variant on every GPU.
+        newest = max(map(_branch, variant.least_driver.values()))
+        return f"{newest}-server" if wanted == "auto" else wanted
     capability = ".".join(map(str, row.compute_capability))
     if capability not in variant.least_driver:
         raise DriverError(

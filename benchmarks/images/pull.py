@@ -7,6 +7,7 @@ added up as a registry would send them. Result lines are `name value`, lines for
 `#`; a share is of the whole deployment, bundle and gateway:
 
     pull_share_code      another commit of ComfyUI (below 0.02 is wanted)
+    pull_share_release   another release of ComfyUI, with the wheels whose versions follow it
     pull_share_gateway   another gateway (below 0.01 is wanted)
     pull_share_weights   another diffusion model
     pull_bundle_mb       the whole deployment, MB
@@ -14,8 +15,8 @@ added up as a registry would send them. Result lines are `name value`, lines for
 The weights of a benchmark are small and generated; their layers are counted with the sizes that the
 lock gives for the real files; the FP8 file's, unknown to the lock until it was made once, is that
 of a generated model of full scale.
-ComfyUI is the simulated one unless `--comfyui` and `--next` name two real commits; its layer is a
-few megabytes either way. The first run with a GPU variant downloads its wheels: 2.7 GB for cu130.
+ComfyUI is the simulated one, a fifth of a megabyte, unless `--comfyui` and `--next` name two real
+commits. The first run with a GPU variant downloads its wheels: 2.7 GB for cu130.
 """
 
 from __future__ import annotations
@@ -81,8 +82,10 @@ def main() -> int:
     for title, layers in (("another commit of ComfyUI", code), ("another gateway", changed)):
         moved = ", ".join(f"{each.what} {each.size / 1e6:.2f} MB" for each in layers)
         print(f"# {title} moves: {moved}")
+    comfy = [each for each in bundle.layers if each.what == "wheels: comfy"]
     model = next(each for each in bundle.layers if "diffusion_models/" in each.what)
     print(f"pull_share_code {_bytes(code, sizes) / total:.5f}")
+    print(f"pull_share_release {_bytes([*code, *comfy], sizes) / total:.5f}")
     print(f"pull_share_gateway {_bytes(changed, sizes) / total:.5f}")
     print(f"pull_share_weights {_bytes([model], sizes) / total:.5f}")
     print(f"pull_bundle_mb {total / 1e6:.0f}")

@@ -307,8 +307,10 @@ class Builder:
         given = self._request.overrides
         if given.debian_packages is not None:
             arguments["DEBIAN_PACKAGES"] = " ".join(given.debian_packages)
+            arguments["DEBIAN_SHA256"] = ""
         if given.debian_mirror:
-            arguments["DEBIAN_MIRROR"] = given.debian_mirror
+            main, _, security = given.debian_mirror.partition(",")
+            arguments |= {"DEBIAN_MIRROR": main, "DEBIAN_SECURITY_MIRROR": security}
         return arguments
 
     def _models(self) -> Models:

@@ -25,9 +25,9 @@ from images.builder.report import megabytes
 from images.builder.request import IMAGES, VARIANTS, BuildRequest, GitOverride, Overrides
 from images.builder.verify import verify
 from images.builder.wheels import WheelCache
-from images.lock import load
+from images.lock import Lock, load
+from images.variants import variants
 
-_DEFAULT_VARIANT = "cu128"
 _Subparsers = argparse._SubParsersAction  # the name that argparse has for it
 
 
@@ -53,7 +53,12 @@ def _add_build(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--compression", default="zstd", choices=engines.COMPRESSIONS)
     parser.add_argument("--base", metavar="IMAGE", help=FORMS)
-    parser.add_argument("--debian-mirror", default="", metavar="URL", help="other package sources")
+    parser.add_argument(
+        "--debian-mirror",
+        default="",
+        metavar="URL[,URL]",
+        help="other sources of Debian packages and of security updates (URL-security)",
+    )
     parser.add_argument(
         "--git-remote",
         action="append",
@@ -111,13 +116,21 @@ def _add_verify(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--allow-overrides", action="store_true", help="accept an image built for a rehearsal"
     )
+    parser.add_argument(
+        "--allow-skips", action="store_true", help="accept checks that lack what they compare with"
+    )
+    parser.add_argument(
+        "--base",
+        metavar="IMAGE",
+        help="the locked base, as oci:DIR or oci-archive:FILE; default: the cache's",
+    )
     parser.add_argument("--json", action="store_true", help="report as JSON")
     _add_access(parser)
     parser.set_defaults(run=_verify)
 
 
 def _add_variant(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", default=_DEFAULT_VARIANT, choices=VARIANTS)
+    parser.add_argument("--variant", default=variants()[0].name, choices=VARIANTS)
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:
@@ -211,6 +224,8 @@ def _verify(options: argparse.Namespace) -> int:
             image,
             lock,
             allow_overrides=options.allow_overrides,
+            allow_skips=options.allow_skips,
+            base=_base(options.base, lock, cache),
             find_wheel=WheelCache(cache / "wheels").find,
             git_cache=cache / "git",
             progress=_tell,
@@ -224,6 +239,18 @@ def _verify(options: argparse.Namespace) -> int:
     credentials = find_credentials(reference.host, options.auth_file)
     with Registry(reference.host, credentials=credentials, authority=options.ca) as registry:
         return check(load_image(RegistrySource(registry, reference)))
+
+
+def _base(text: str | None, lock: Lock, cache: Path) -> Image | None:
+    """The base to compare with: the one that was given, or the locked one if the cache has it."""
+    if text is not None:
+        return load_image(open_source(text))
+    for entry in Cache(cache).entries():
+        if entry.name == "base" and (entry.path / "oci" / "index.json").is_file():
+            image = load_image(LayoutSource(entry.path / "oci"))
+            if image.digest == lock.base.digest:
+                return image
+    return None
 
 
 def _clean(options: argparse.Namespace) -> int:

@@ -1,9 +1,10 @@
 """How a client proves who it is to a registry: credentials, challenges, tokens.
 
 Credentials are looked for in this order: ``VACE_REGISTRY_USERNAME`` and
-``VACE_REGISTRY_PASSWORD``, the file that was given, ``REGISTRY_AUTH_FILE``, and the files that
-podman, buildah and docker write when one logs in. A registry that answers 401 says whether it
-wants them as they are (Basic) or exchanged for a token first (Bearer).
+``VACE_REGISTRY_PASSWORD``, if ``VACE_REGISTRY_HOST`` is this registry's name with port; the file
+that was given, ``REGISTRY_AUTH_FILE``, and the files that podman, buildah and docker write when one
+logs in. A registry that answers 401 says whether it wants them as they are (Basic) or exchanged for
+a token first (Bearer).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from images.builder.errors import InputError
 
+HOST_VARIABLE = "VACE_REGISTRY_HOST"
 USERNAME_VARIABLE = "VACE_REGISTRY_USERNAME"
 PASSWORD_VARIABLE = "VACE_REGISTRY_PASSWORD"  # noqa: S105 - a variable's name
 FILE_VARIABLE = "REGISTRY_AUTH_FILE"
@@ -71,10 +73,18 @@ def find_credentials(
     """Credentials for a registry, or None when there are none.
 
     Raises:
-        InputError: a file that was named does not exist, or a file is damaged.
+        InputError: a file that was named does not exist, a file is damaged, or the environment
+            has a name and password but not the registry that they are for.
     """
     env = os.environ if environment is None else environment
-    if env.get(USERNAME_VARIABLE) and env.get(PASSWORD_VARIABLE):
+    given = env.get(USERNAME_VARIABLE) and env.get(PASSWORD_VARIABLE)
+    if given and not env.get(HOST_VARIABLE):
+        raise InputError(
+            f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE} are set, but not {HOST_VARIABLE}. They "
+            "are sent to one registry only, and nothing says to which. Set it to the name with "
+            f"port as in references, for example {host}, or unset the two."
+        )
+    if given and env[HOST_VARIABLE] == host:
         return Credentials(env[USERNAME_VARIABLE], env[PASSWORD_VARIABLE])
     named = auth_file or (Path(env[FILE_VARIABLE]) if env.get(FILE_VARIABLE) else None)
     if named is not None:

@@ -34,7 +34,8 @@ class Overrides:
         base: see ``images.builder.base``.
         git: sources by name.
         debian_packages: names (with versions or without) instead of the locked ones.
-        debian_mirror: replaces the base's package sources; no difference in content, so this
+        debian_mirror: ``URL`` or ``URL,SECURITY-URL``; replaces the base's package sources; no
+            difference in content, so this
             alone is not recorded.
         weights: the weights folder's own manifest counts, whatever the lock says.
     """

@@ -7,9 +7,10 @@ content of the few files that checks read.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from images.builder.layers import CHUNK, open_layer
@@ -21,6 +22,8 @@ _KEPT_LIMIT = 16 << 20
 _KEPT_NAMES = {"RECORD", "METADATA"}
 _KEPT_PATHS = {"var/lib/dpkg/status", "opt/models/manifest.json", "opt/vace/image.json"}
 SOURCES = "opt/comfyui/"
+WRAPPERS = "usr/local/bin/"
+_LINKS = 8
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,16 @@ class File:
 
 @dataclass
 class Tree:
-    """Files by their path without a leading slash."""
+    """Files by their path without a leading slash.
+
+    Attributes:
+        files: what the layers hold together.
+        problems: members of layers that runtimes may unpack in different ways; they are not in
+            ``files``, so an image that has any was not checked wholly.
+    """
 
     files: dict[str, File] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     def below(self, folder: str) -> Iterator[tuple[str, File]]:
         """Everything below a folder (given with its final slash), by path relative to it."""
@@ -68,6 +78,15 @@ class Tree:
             return None
         return file.content.decode(errors="replace")
 
+    def resolve(self, path: str) -> File | None:
+        """The file that a path names after its last part's symbolic links, or None."""
+        for _ in range(_LINKS):
+            file = self.files.get(path)
+            if file is None or file.kind != "link":
+                return file
+            path = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), file.link))[1:]
+        return None
+
     def remove(self, path: str) -> None:
         """Remove a path and everything below it."""
         self.files.pop(path, None)
@@ -80,9 +99,10 @@ class Tree:
             del self.files[name]
 
 
-def read_tree(image: Image) -> Tree:
+def read_tree(image: Image, *, byte_code: bool = False) -> Tree:
     """Read all layers to their ends.
 
+    ``byte_code`` keeps Python's sources and byte code, some hundred megabytes for torch.
     Raises LayerError when a layer is not what manifest and config say.
     """
     tree = Tree()
@@ -90,17 +110,20 @@ def read_tree(image: Image) -> Tree:
     for number, descriptor in enumerate(image.layers):
         diff_id = diff_ids[number] if number < len(diff_ids) else None
         with open_layer(image.source, descriptor, diff_id) as tar:
-            _apply(tree, tar, number)
+            _apply(tree, tar, number, byte_code)
     return tree
 
 
-def _apply(tree: Tree, tar: tarfile.TarFile, layer: int) -> None:
+def _apply(tree: Tree, tar: tarfile.TarFile, layer: int, byte_code: bool) -> None:
     added: dict[str, File] = {}
     hidden: list[str] = []
     emptied: list[str] = []
     for member in tar:
-        path = member.name.removeprefix("./").strip("/")
+        path = member.name.removeprefix("./").removesuffix("/")
         if not path or path == ".":
+            continue
+        if {"", ".", ".."} & set(path.split("/")):
+            tree.problems.append(f"layer {layer} has a member named {member.name!r}")
             continue
         name = PurePosixPath(path).name
         parent = path.rpartition("/")[0]
@@ -109,12 +132,20 @@ def _apply(tree: Tree, tar: tarfile.TarFile, layer: int) -> None:
         elif name.startswith(_WHITEOUT):
             hidden.append(f"{parent}/{name[len(_WHITEOUT) :]}".lstrip("/"))
         elif member.islnk():
-            target = member.linkname.removeprefix("./").strip("/")
+            target = member.linkname.removeprefix("./")
             linked = added.get(target) or tree.files.get(target)
-            if linked is not None:
-                added[path] = linked
+            if linked is not None and linked.kind in ("file", "link"):
+                added[path] = _linked(linked, path, layer)
+                continue
+            tree.problems.append(
+                f"layer {layer}: hard link {path} to {member.linkname!r}, which is no file"
+            )
         else:
-            added[path] = _read(tar, member, path, layer)
+            added[path] = _read(tar, member, path, layer, byte_code)
+    _lay_over(tree, added, hidden, emptied)
+
+
+def _lay_over(tree: Tree, added: dict[str, File], hidden: list[str], emptied: list[str]) -> None:
     # What a layer removes lies in the layers below it, whatever the order in the archive.
     for path in hidden:
         tree.remove(path)
@@ -127,7 +158,17 @@ def _apply(tree: Tree, tar: tarfile.TarFile, layer: int) -> None:
         tree.files[path] = file
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, layer: int) -> File:
+def _linked(target: File, path: str, layer: int) -> File:
+    """A hard link's file: the target's content, but of the layer that made the link."""
+    if path.startswith(SOURCES) and not target.git_id:
+        # Its git id is not known, and no source has hard links: never equal to a commit's.
+        return replace(target, layer=layer, git_id="0" * 40)
+    return replace(target, layer=layer)
+
+
+def _read(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, layer: int, byte_code: bool
+) -> File:
     common = (member.mode & 0o7777, member.uid, member.gid, member.size, layer)
     if member.isdir():
         return File("folder", *common)
@@ -141,7 +182,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, layer: int) 
         return File("other", *common)
     sha256 = hashlib.sha256()
     git = _git_blob(member.size) if path.startswith(SOURCES) else None
-    kept: bytearray | None = bytearray() if _keep(path, member.size) else None
+    kept: bytearray | None = bytearray() if _keep(path, member.size, byte_code) else None
     while chunk := stream.read(CHUNK):
         sha256.update(chunk)
         if git is not None:
@@ -162,10 +203,12 @@ def _git_blob(size: int) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-def _keep(path: str, size: int) -> bool:
+def _keep(path: str, size: int, byte_code: bool) -> bool:
     if size > _KEPT_LIMIT:
         return False
-    if path in _KEPT_PATHS:
+    if path in _KEPT_PATHS or path.startswith(WRAPPERS):
+        return True
+    if byte_code and path.endswith((".py", ".pyc")):
         return True
     folder, _, name = path.rpartition("/")
     return name in _KEPT_NAMES and folder.endswith(".dist-info")

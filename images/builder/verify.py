@@ -1,9 +1,9 @@
 """Checks an image against the lock without running it.
 
 Every byte of every layer is read: blobs against manifest and config, files against the packages'
-records, sources against git's tree, weights against their manifest.
-Not checked: byte code (``__pycache__``), which the build makes from files that are checked; and
-files of the base image, which its digest stands for.
+records, sources against git's tree, our packages against this checkout, byte code against its
+sources, weights against their manifest, settings and start scripts against the Containerfile.
+Not checked: the files of Debian's packages, of which only the versions are compared.
 """
 
 from __future__ import annotations
@@ -11,73 +11,54 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from vace_weights.errors import ManifestError
 from vace_weights.manifest import parse
 
+from images.builder.byte_code import compare_byte_code
+from images.builder.errors import SourceMissingError
 from images.builder.facts import IMAGE_LABEL, LOCK_LABEL, OVERRIDES_LABEL, VARIANT_LABEL
 from images.builder.layers import LayerError
 from images.builder.models import differences
 from images.builder.oci import Image
+from images.builder.placement import (
+    BASE_LAYERS,
+    package_problems,
+    system_problems,
+    venv_problems,
+    wrapper_problems,
+)
 from images.builder.progress import Progress, ProgressCallback
 from images.builder.tree import SOURCES, Tree, git_tree_id, read_tree
+from images.builder.verdict import Check, Report
 from images.builder.wheel_checks import (
     Finder,
     installed,
     record_problems,
+    recorded,
     version_problems,
     wheel_problems,
 )
-from images.lock import Lock, Wheel
+from images.builder.wiring import Wiring, containerfiles, wiring_of
+from images.lock import FOLDER, Lock, Wheel
 
-Status = Literal["ok", "failed", "skipped"]
+__all__ = ["Check", "Report", "verify"]
+
 _SHOWN = 5
 _BYTES_PER_SECOND = 150e6
-_USERS = {"comfyui": "10001:10001", "comfyui-vace": "10001:10001", "gateway": "10002:10002"}
-_ENTRY_POINTS = {
-    "comfyui": ["vace-comfyui"],
-    "comfyui-vace": ["vace-comfyui"],
-    "gateway": ["/usr/local/bin/vace-gateway"],
-    "weights": [],
+_PACKAGES = {
+    "comfyui": ("vace_comfyui", "vace_weights"),
+    "comfyui-vace": ("vace_comfyui", "vace_weights"),
+    "gateway": ("vace_gateway",),
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check: its name, how it ended, and a sentence that says what was seen."""
-
-    name: str
-    status: Status
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All checks of one image."""
-
-    image: str
-    source: str
-    digest: str
-    checks: Sequence[Check]
-
-    @property
-    def ok(self) -> bool:
-        """No check failed."""
-        return all(check.status != "failed" for check in self.checks)
-
-    def json(self) -> dict[str, Any]:
-        """For programs."""
-        return {**asdict(self), "ok": self.ok}
-
-    def text(self) -> str:
-        """For people."""
-        lines = [f"{check.status:<8}{check.name}: {check.sentence}" for check in self.checks]
-        failed = sum(check.status == "failed" for check in self.checks)
-        end = "is what the lock says" if self.ok else f"is NOT what the lock says: {failed} failed"
-        return "\n".join([*lines, f"{self.source} {self.digest} {end}"])
+_KINDS = (*_PACKAGES, "weights")
+_BASE_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
+"""What bases and builders set; harmless with these values."""
 
 
 def verify(
@@ -85,6 +66,9 @@ def verify(
     lock: Lock,
     *,
     allow_overrides: bool = False,
+    allow_skips: bool = False,
+    rendered: Path = FOLDER / "rendered",
+    base: Image | None = None,
     find_wheel: Finder = lambda _: None,
     git_cache: Path | None = None,
     progress: ProgressCallback = lambda _: None,
@@ -96,6 +80,10 @@ def verify(
         lock: what it must be.
         allow_overrides: an image that says that it is a rehearsal's passes, and what it overrides
             is skipped.
+        allow_skips: checks that lack what they compare with do not make the image unfit;
+            implied by ``allow_overrides``.
+        rendered: folder of the Containerfiles.
+        base: the locked base image, to compare the lowest layer with.
         find_wheel: finds wheels on this machine, to compare their own records.
         git_cache: folder of bare repositories, asked for the tree of a commit where the lock
             does not name it.
@@ -103,31 +91,52 @@ def verify(
 
     Raises ToolMissingError when zstd is needed and missing, RegistryError when the registry fails.
     """
-    return _Verifier(image, lock, allow_overrides, find_wheel, git_cache).run(progress)
+    verifier = _Verifier(
+        image,
+        lock,
+        allow=allow_overrides,
+        find=find_wheel,
+        given=_Given(rendered, base, git_cache),
+    )
+    checks = verifier.run(progress)
+    kind = image.labels.get(IMAGE_LABEL, "")
+    return Report(kind, image.source.name, image.digest, checks, allow_skips or allow_overrides)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What lies on this machine to compare with."""
+
+    rendered: Path
+    base: Image | None
+    git_cache: Path | None
 
 
 class _Verifier:
     def __init__(
-        self, image: Image, lock: Lock, allow: bool, find: Finder, git_cache: Path | None
+        self, image: Image, lock: Lock, *, allow: bool, find: Finder, given: _Given
     ) -> None:
         self._image = image
         self._lock = lock
         self._allow = allow
         self._find = find
-        self._git_cache = git_cache
+        self._git_cache = given.git_cache
+        self._rendered = given.rendered
+        self._base_image = given.base
         self._kind = image.labels.get(IMAGE_LABEL, "")
         self._variant = image.labels.get(VARIANT_LABEL, "")
-        given = image.labels.get(OVERRIDES_LABEL, "")
-        self._overrides = {name for name in given.split(",") if name}
+        overrides = image.labels.get(OVERRIDES_LABEL, "")
+        self._overrides = {name for name in overrides.split(",") if name}
         self._checks: list[Check] = []
 
-    def run(self, progress: ProgressCallback) -> Report:
+    def run(self, progress: ProgressCallback) -> list[Check]:
         self._labels()
-        self._settings()
+        wiring = self._wiring()
+        self._settings(wiring)
         what = f"reading {len(self._image.layers)} layers"
         try:
             with Progress(what, 1 + self._image.size / _BYTES_PER_SECOND, progress):
-                tree = read_tree(self._image)
+                tree = read_tree(self._image, byte_code=True)
         except LayerError as error:
             self._add("layers", [str(error)], "")
         else:
@@ -135,20 +144,26 @@ class _Verifier:
             missing = count != len(self._image.diff_ids)
             problems = ["the config names another number of layers"] if missing else []
             self._add("layers", problems, f"{count} blobs have the digests that name them")
+            self._add("names", tree.problems, "every runtime unpacks the layers alike")
             self._files(tree)
-            if self._kind in _USERS:
+            system = system_problems(tree, self._kind, wiring.wrappers)
+            self._add("system files", system, "only the base and Debian's layer have any")
+            if self._kind in _PACKAGES:
+                self._base()
+                self._own(tree, wiring)
                 self._python(tree)
+                self._byte_code(tree)
                 self._debian(tree)
             if self._kind.startswith("comfyui"):
                 self._sources(tree)
                 self._facts(tree)
             self._weights(tree)
-        return Report(self._kind, self._image.source.name, self._image.digest, self._checks)
+        return self._checks
 
     # Checks, each adding one or more results
 
     def _labels(self) -> None:
-        known = self._kind in _ENTRY_POINTS
+        known = self._kind in _KINDS
         problem = [] if known else [f"label {IMAGE_LABEL} is {self._kind!r}, none of ours"]
         self._add("image", problem, f"is {self._kind} {self._variant}".rstrip())
         label = self._image.labels.get(LOCK_LABEL, "missing")
@@ -164,16 +179,41 @@ class _Verifier:
             allow = "not from the lock (--allow-overrides accepts a rehearsal's image)"
             self._add("overrides", [f"{names}: {allow}"], "")
 
-    def _settings(self) -> None:
+    def _wiring(self) -> Wiring:
+        files = containerfiles(self._rendered, self._kind, self._variant)
+        if self._kind not in _KINDS:
+            return Wiring()
+        try:
+            texts = [path.read_text(encoding="utf-8") for path in files]
+        except OSError as error:
+            self._add("Containerfile", [f"cannot be read: {error}"], "")
+            return Wiring()
+        return wiring_of(texts)
+
+    def _settings(self, wiring: Wiring) -> None:
         config = self._image.config.get("config") or {}
         user = str(config.get("User") or "")
-        wanted = _USERS.get(self._kind, "")
-        problem = [] if user == wanted else [f"user is {user!r}, {wanted!r} is expected"]
+        problem = [] if user == wiring.user else [f"user is {user!r}, {wiring.user!r} is expected"]
         self._add("user", problem, f"runs as {user}" if user else "data only, nothing runs")
-        entry = list(config.get("Entrypoint") or [])
-        expected = _ENTRY_POINTS.get(self._kind, [])
-        problem = [] if entry == expected else [f"entry point is {entry}, expected {expected}"]
-        self._add("entry point", problem, " ".join(entry) or "none, as it is data only")
+        for name, key, expected in (
+            ("entry point", "Entrypoint", wiring.entry_point),
+            ("command", "Cmd", wiring.command),
+        ):
+            have = list(config.get(key) or [])
+            problem = [] if have == expected else [f"{name} is {have}, expected {expected}"]
+            self._add(name, problem, " ".join(have) or "none")
+        folder = str(config.get("WorkingDir") or "").rstrip("/")
+        problem = [f"is {folder!r}, not {wiring.folder!r}"] if folder != wiring.folder else []
+        self._add("working folder", problem, folder or "/")
+        rows = [str(row).partition("=") for row in config.get("Env") or []]
+        env = {key: value for key, _, value in rows}
+        inherited = {key: value for key, value in _BASE_ENVIRONMENT.items() if key in env}
+        wanted = {**inherited, **wiring.environment}
+        names = sorted(key for key in {*env, *wanted} if env.get(key) != wanted.get(key))
+        problem = [f"{key} is {env.get(key)!r}, not {wanted.get(key)!r}" for key in names]
+        if len(rows) != len(env):
+            problem.append("a variable is set twice")
+        self._add("environment", problem, f"{len(env)} variables, as the Containerfile sets them")
         platform = f"{self._image.config.get('os')}/{self._image.config.get('architecture')}"
         problem = [] if platform == "linux/amd64" else [f"platform is {platform}"]
         self._add("platform", problem, platform)
@@ -200,6 +240,48 @@ class _Verifier:
         manager = named(lambda path: "comfyui-manager" in path.lower().replace("_", "-").split("/"))
         self._add("manager", manager, "ComfyUI-Manager is absent")
 
+    def _base(self) -> None:
+        if self._skipped("base", "base"):
+            return
+        base = self._base_image
+        wanted = self._lock.base.digest
+        if base is None:
+            self._skip(
+                "base", f"{wanted} is not on this machine, so its layer was not compared; --base"
+            )
+        elif base.digest != wanted:
+            self._add("base", [f"{base.source.name} is {base.digest}, the lock says {wanted}"], "")
+        else:
+            same = self._image.diff_ids[: len(base.diff_ids)] == base.diff_ids
+            one = len(base.diff_ids) == BASE_LAYERS
+            problem = [] if same and one else ["the lowest layer is not the locked base's"]
+            self._add("base", problem, f"the lowest layer is that of {wanted[:23]}…")
+
+    def _own(self, tree: Tree, wiring: Wiring) -> None:
+        try:
+            problems = package_problems(tree, _PACKAGES[self._kind])
+        except SourceMissingError as error:
+            problems = [str(error)]
+        self._add("own packages", problems, "every file is this checkout's")
+        problems = wrapper_problems(tree, wiring.wrappers)
+        problems += venv_problems(tree, recorded(tree))
+        names = ", ".join(sorted(wiring.wrappers)) or "none"
+        self._add("start scripts", problems, f"as the Containerfile writes them: {names}")
+
+    def _byte_code(self, tree: Tree) -> None:
+        status = dict(_packages(tree.text("var/lib/dpkg/status") or ""))
+        version = status.get("python3.11", "").partition("-")[0]
+        found = compare_byte_code(tree, BASE_LAYERS, version)
+        if found.unsure and not found.problems:
+            shown = "; ".join(found.unsure[:_SHOWN])
+            self._skip(
+                "byte code",
+                f"{len(found.unsure)} of {found.count} not compared, as this Python is not the "
+                f"image's {version or '(unknown)'}: {shown}",
+            )
+            return
+        self._add("byte code", found.problems, f"{found.count} files are what their sources say")
+
     def _python(self, tree: Tree) -> None:
         wheels = self._wheels()
         if wheels is None:
@@ -212,10 +294,14 @@ class _Verifier:
             "Python files", record_problems(tree), "every file has the hash of its package's record"
         )
         compared, problems = wheel_problems(tree, wheels, self._find)
-        if compared:
-            self._add("wheels", problems, f"{compared} of {len(wheels)} compared file by file")
+        if problems or compared == len(wheels):
+            self._add("wheels", problems, f"all {compared} compared file by file")
         else:
-            self._skip("wheels", "none is on this machine, so the image's own records count")
+            self._skip(
+                "wheels",
+                f"{len(wheels) - compared} of {len(wheels)} are not on this machine, so the "
+                "image's own records count for them",
+            )
         if "pip" in installed(tree):
             self._add("pip", ["pip is installed; a serving image installs nothing"], "")
 

@@ -16,6 +16,7 @@ from images.lock import Wheel
 
 _DIST_INFO = re.compile(r"(?P<site>(?:opt|usr/local)/.*?site-packages)/(?P<info>[^/]+)\.dist-info")
 _NAME = re.compile(r"[-_.]+")
+_PIP_NOTES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 Finder = Callable[[Wheel], Path | None]
 """Finds a wheel's file on this machine."""
 
@@ -83,6 +84,39 @@ def record_problems(tree: Tree) -> list[str]:
     return sorted(problems)
 
 
+def recorded(tree: Tree) -> frozenset[str]:
+    """Paths that the packages' records name."""
+    return frozenset(
+        path
+        for _, folder in installed(tree).values()
+        for path, _ in _record(tree.text(f"{folder}/RECORD") or "", folder.rpartition("/")[0])
+    )
+
+
+def _superfluous(tree: Tree, folder: str, wheel_record: str) -> list[str]:
+    """What an installed package's record names, but neither its wheel nor pip adds.
+
+    pip writes its own notes beside the record, and scripts for entry points into ``bin``.
+    """
+    site = folder.rpartition("/")[0]
+    prefix = posixpath.normpath(f"{site}/../../..")
+    known = {f"{folder}/{name}" for name in _PIP_NOTES}
+    for path, _ in _record(wheel_record, site):
+        known.add(path)
+        _, data, rest = path.partition(".data/")
+        kind, _, rest = rest.partition("/")
+        if data:
+            known.add(f"{site if kind.endswith('lib') else prefix}/{rest}")
+    return [
+        path
+        for path, _ in _record(tree.text(f"{folder}/RECORD") or "", site)
+        if path in tree.files
+        and path not in known
+        and "/__pycache__/" not in path
+        and not path.startswith((f"{prefix}/bin/", f"{prefix}/include/"))
+    ]
+
+
 def wheel_problems(tree: Tree, wheels: list[Wheel], find: Finder) -> tuple[int, list[str]]:
     """Compare with the locked wheels themselves, where this machine has them.
 
@@ -109,6 +143,9 @@ def wheel_problems(tree: Tree, wheels: list[Wheel], find: Finder) -> tuple[int, 
             file = tree.files.get(name)
             if file is None or file.sha256 != sha256:
                 problems.append(f"{name} is not the one in {wheel.filename}")
+        problems += [
+            f"{name} is not in {wheel.filename}" for name in _superfluous(tree, place[1], record)
+        ]
     return compared, sorted(problems)
 
 

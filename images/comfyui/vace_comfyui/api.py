@@ -1,10 +1,17 @@
-"""The few calls of ComfyUI's HTTP API that this program makes, with the standard library."""
+"""The few calls of ComfyUI's HTTP API that this program makes, with the standard library.
+
+Every answer is brought into the form that the callers need here, so that one of another form (a
+proxy's page, another program on the port) is no answer, and never an accident elsewhere.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +19,43 @@ from vace_comfyui.settings import Settings
 
 
 class NoAnswerError(Exception):
-    """ComfyUI gave no usable answer: not listening, too slow, or a status that is no success."""
+    """ComfyUI gave no usable answer.
+
+    It is not listening, too slow, answers with a status that is no success, or in another form.
+    """
+
+
+@contextmanager
+def expected(path: str) -> Iterator[None]:
+    """Turns an answer of another form, met while it is read, into NoAnswerError."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise NoAnswerError(
+            f"{path}: an answer of another form than ComfyUI's ({type(error).__name__}: {error})"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Ids of the prompts that run and of those that wait."""
+
+    running: tuple[str, ...]
+    pending: tuple[str, ...]
+
+    @property
+    def busy(self) -> tuple[str, ...]:
+        """What runs and what waits."""
+        return self.running + self.pending
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A prompt's recorded error: the exception's type, its message, and when (Unix time, s)."""
+
+    kind: str
+    message: str
+    at: float
 
 
 class Api:
@@ -35,12 +78,55 @@ class Api:
         self._connection.close()
 
     def get(self, path: str) -> Any:
-        """Decoded JSON of a GET. Raises NoAnswerError."""
+        """Decoded JSON of a GET, of whatever form. Raises NoAnswerError."""
         return self._call("GET", path, None)
 
     def post(self, path: str, document: dict[str, Any]) -> Any:
         """Decoded JSON of a POST; None for an empty answer. Raises NoAnswerError."""
         return self._call("POST", path, json.dumps(document).encode())
+
+    def queue(self) -> Queue:
+        """What runs and what waits. Raises NoAnswerError."""
+        answer = self.get("/queue")
+        with expected("/queue"):
+            running, pending = (
+                tuple(str(item[1]) for item in answer[part])
+                for part in ("queue_running", "queue_pending")
+            )
+        return Queue(running, pending)
+
+    def entry(self, prompt_id: str) -> dict[str, Any] | None:
+        """A prompt's row in the history; None while there is none. Raises NoAnswerError."""
+        path = f"/history/{prompt_id}"
+        answer = self.get(path)
+        with expected(path):
+            found = answer.get(prompt_id)
+            return None if found is None else dict(found)
+
+    def failures(self, entries: int) -> list[Failure]:
+        """Errors of the last prompts in the history. Raises NoAnswerError."""
+        path = f"/history?max_items={entries}"
+        answer = self.get(path)
+        with expected(path):
+            return [
+                Failure(
+                    str(data["exception_type"]),
+                    str(data["exception_message"]),
+                    float(data["timestamp"]) / 1000,
+                )
+                for row in answer.values()
+                # ComfyUI records a null status where it knows none.
+                for name, data in (row.get("status") or {}).get("messages", ())
+                if name == "execution_error"
+            ]
+
+    def node(self, name: str) -> dict[str, Any] | None:
+        """Description of a node class; None when ComfyUI has none. Raises NoAnswerError."""
+        path = f"/object_info/{name}"
+        answer = self.get(path)
+        with expected(path):
+            found = answer.get(name)
+            return None if found is None else dict(found)
 
     def _call(self, method: str, path: str, body: bytes | None) -> Any:
         left = self._deadline - time.monotonic()
@@ -64,8 +150,3 @@ class Api:
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             raise NoAnswerError(f"{path}: {error}") from error
-
-
-def busy(queue: dict[str, Any]) -> list[str]:
-    """Ids of what runs and what waits, from the answer of /queue."""
-    return [str(item[1]) for part in ("queue_running", "queue_pending") for item in queue[part]]

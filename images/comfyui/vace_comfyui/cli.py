@@ -106,4 +106,7 @@ def _serve(current: settings.Settings, description: image.Image) -> int:
     )
     for flag in chosen:
         say(f"flag {' '.join(flag.words)}: {flag.reason}")
-    return Supervisor(current, board).run(flags.command_line(current, chosen, sys.executable))
+    probe = gpu.probe if description.has_gpu else None
+    return Supervisor(current, board, probe).run(
+        flags.command_line(current, chosen, sys.executable)
+    )

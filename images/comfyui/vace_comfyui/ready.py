@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vace_comfyui import state
-from vace_comfyui.api import Api, NoAnswerError
+from vace_comfyui.api import Api, NoAnswerError, expected
 from vace_comfyui.settings import Settings
 
 READY_SECONDS = 1.8
@@ -50,22 +51,33 @@ def ready(settings: Settings, seconds: float = READY_SECONDS) -> Answer:
         reasons.append(f"the warm-up is {known.warm_up} {known.detail}".rstrip())
     try:
         with Api(settings, seconds) as api:
-            infos = {name: api.get(f"/object_info/{name}").get(name) for name in NODES}
+            infos = {name: api.node(name) for name in NODES}
+        listed = _listed(infos)
     except NoAnswerError as error:
         return Answer(False, (*reasons, f"ComfyUI does not answer: {error}"))
     missing = [name for name, info in infos.items() if info is None]
     if missing:
         reasons.append(f"node classes are missing: {', '.join(missing)} (see the log for "
                        "IMPORT FAILED)")  # fmt: skip
+    for folder, names in listed.items():
+        wanted = known.models.get(folder)
+        if wanted not in names:
+            reasons.append(f"{LOADERS[folder][0]} does not list {wanted}, it lists {names}")
+    return Answer(not reasons, tuple(reasons) or ("it can make a video",))
+
+
+def _listed(infos: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:
+    """Files that each loader offers, by model folder; loaders that are missing are left out."""
+    found = {}
     for folder, (loader, field) in LOADERS.items():
         info = infos[loader]
-        if info is None:
-            continue
-        listed = info["input"]["required"][field][0]
-        wanted = known.models.get(folder)
-        if wanted not in listed:
-            reasons.append(f"{loader} does not list {wanted}, it lists {listed}")
-    return Answer(not reasons, tuple(reasons) or ("it can make a video",))
+        if info is not None:
+            with expected(f"/object_info/{loader}"):
+                choices = info["input"]["required"][field][0]
+                if not isinstance(choices, list):
+                    raise TypeError(f"{field} is {choices!r}, no list of files")
+                found[folder] = choices
+    return found
 
 
 def health(settings: Settings, seconds: float = HEALTH_SECONDS) -> Answer:
@@ -77,7 +89,7 @@ def health(settings: Settings, seconds: float = HEALTH_SECONDS) -> Answer:
     try:
         with Api(settings, seconds) as api:
             api.get("/system_stats")
-            running = api.get("/queue")["queue_running"]
+            running = api.queue().running
     except NoAnswerError as error:
         return Answer(False, (f"ComfyUI does not answer: {error}",))
     silent = state.silent_seconds(settings.state)
@@ -85,7 +97,7 @@ def health(settings: Settings, seconds: float = HEALTH_SECONDS) -> Answer:
         return Answer(
             False,
             (
-                f"prompt {running[0][1]} runs and the log has been silent for {silent:.0f} s, "
+                f"prompt {running[0]} runs and the log has been silent for {silent:.0f} s, "
                 f"more than {settings.stall_seconds:g} s (VACE_STALL_SECONDS)",
             ),
         )

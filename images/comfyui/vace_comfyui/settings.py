@@ -127,11 +127,18 @@ class _Reader:
             return ()
         for word in words:
             flag = word.split("=", 1)[0]
-            if flag in OWNED_FLAGS:
+            if not flag.startswith("--"):
+                continue
+            # ComfyUI's parser takes every beginning of a flag for the flag.
+            meant = [name for name in (*OWNED_FLAGS, *REFUSED_FLAGS) if name.startswith(flag)]
+            if not meant:
+                continue
+            shown = flag if flag == meant[0] else f"{flag} (short for {meant[0]})"
+            if meant[0] in OWNED_FLAGS:
                 self.complain(key, "flags without a setting of their own",
-                              "two values for one thing contradict each other", flag)  # fmt: skip
-            elif flag in REFUSED_FLAGS:
-                self.complain(key, f"anything but {flag}", REFUSED_FLAGS[flag], flag)
+                              "two values for one thing contradict each other", shown)  # fmt: skip
+            else:
+                self.complain(key, f"anything but {meant[0]}", REFUSED_FLAGS[meant[0]], shown)
         return tuple(words)
 
 

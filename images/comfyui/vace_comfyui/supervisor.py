@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from vace_comfyui import flags, warmup
-from vace_comfyui.api import Api, NoAnswerError, busy
+from vace_comfyui.api import Api, NoAnswerError
 from vace_comfyui.faults import Fault, Judge, Lines, classify
+from vace_comfyui.gpu import Probe
 from vace_comfyui.problems import Exit, say
 from vace_comfyui.settings import Settings
 from vace_comfyui.state import Board, start_time
@@ -35,9 +36,10 @@ OOM_KILLS = Path("/sys/fs/cgroup/memory.events")
 
 
 class Supervisor:
-    """One life of ComfyUI."""
+    """One life of ComfyUI. `probe` asks the driver for the GPU; None where there is none."""
 
-    def __init__(self, settings: Settings, board: Board) -> None:
+    def __init__(self, settings: Settings, board: Board, probe: Probe | None = None) -> None:
+        self._probe = probe
         self.settings = settings
         self.board = board
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -80,7 +82,13 @@ class Supervisor:
             warm_up="pending" if self.settings.warm_up else "off",
         )
         self.board.touch()
-        judge = Judge(self.settings, self._events.put, self._stop)
+        judge = Judge(
+            self.settings,
+            self._events.put,
+            self._stop,
+            serving=lambda: self.board.state.phase != "starting",
+            probe=self._probe,
+        )
         for target, arguments in ((self._read, (judge,)), (self._warm, ())):
             threading.Thread(target=target, args=arguments, daemon=True).start()
 
@@ -175,7 +183,7 @@ class Supervisor:
         while True:
             try:
                 with Api(self.settings, 5.0) as api:
-                    left = len(busy(api.get("/queue")))
+                    left = len(api.queue().busy)
                 answered = True
             except NoAnswerError as error:
                 if not answered and start_time(self.board.state.pid) is not None:
@@ -203,7 +211,7 @@ class Supervisor:
     def _cut_off(self) -> Exit:
         try:
             with Api(self.settings, 1.0) as api:
-                return Exit.CUT_OFF if busy(api.get("/queue")) else Exit.OK
+                return Exit.CUT_OFF if api.queue().busy else Exit.OK
         except NoAnswerError:
             return Exit.CUT_OFF
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vace_comfyui.api import Api, NoAnswerError, busy
+from vace_comfyui.api import Api, NoAnswerError, expected
 from vace_comfyui.settings import Settings
 
 SIZE = 16
@@ -106,14 +106,16 @@ def _once(settings: Settings, models: dict[str, str], stop: threading.Event) -> 
     try:
         with Api(settings, CALL_SECONDS) as api:
             answer = api.post("/prompt", body)
-        prompt_id = str(answer["prompt_id"])
-        if answer.get("node_errors"):
-            return Outcome("failed", f"ComfyUI refused a part of it: {answer['node_errors']}")
+        with expected("/prompt"):
+            prompt_id = str(answer["prompt_id"])
+            refused = answer.get("node_errors")
+        if refused:
+            return Outcome("failed", f"ComfyUI refused a part of it: {refused}")
         outcome = _wait(settings, prompt_id, stop, started + settings.warm_up_seconds)
         # The entry of a failure stays: it says what went wrong, and whether memory was short.
         if outcome.ended == "done":
             _clean(settings, prompt_id)
-    except (NoAnswerError, KeyError, TypeError) as error:
+    except NoAnswerError as error:
         if stop.is_set():
             return Outcome("stopped")
         return Outcome("failed", str(error))
@@ -126,21 +128,26 @@ def _once(settings: Settings, models: dict[str, str], stop: threading.Event) -> 
 def _wait(settings: Settings, prompt_id: str, stop: threading.Event, deadline: float) -> Outcome:
     while time.monotonic() < deadline:
         with Api(settings, CALL_SECONDS) as api:
-            entry = api.get(f"/history/{prompt_id}").get(prompt_id)
+            entry = api.entry(prompt_id)
             if entry is not None:
-                return _judge(entry)
+                return _read(entry, prompt_id)
             if stop.is_set():
                 api.post("/queue", {"delete": [prompt_id]})
                 api.post("/interrupt", {"prompt_id": prompt_id})
                 return Outcome("stopped")
-            if prompt_id not in busy(api.get("/queue")):
+            if prompt_id not in api.queue().busy:
                 # It may have ended between the two questions.
-                entry = api.get(f"/history/{prompt_id}").get(prompt_id)
-                return _judge(entry) if entry is not None else Outcome("interrupted")
+                entry = api.entry(prompt_id)
+                return _read(entry, prompt_id) if entry is not None else Outcome("interrupted")
         stop.wait(POLL_SECONDS)
     with Api(settings, CALL_SECONDS) as api:
         api.post("/interrupt", {"prompt_id": prompt_id})
     return Outcome("failed", f"it took longer than {settings.warm_up_seconds:g} s")
+
+
+def _read(entry: dict[str, Any], prompt_id: str) -> Outcome:
+    with expected(f"/history/{prompt_id}"):
+        return _judge(entry)
 
 
 def _judge(entry: dict[str, Any]) -> Outcome:

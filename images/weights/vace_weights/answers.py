@@ -12,7 +12,7 @@ import email.utils
 import re
 import threading
 
-from vace_weights.connection import Asked, Head
+from vace_weights.connection import Asked, Head, number
 from vace_weights.errors import (
     ChangedFileError,
     RangeError,
@@ -116,8 +116,9 @@ class Validator:
         # Hugging Face's redirect names size and SHA-256 of a large file before its first byte.
         for hop in head.hops:
             size, digest = hop.get("x-linked-size", ""), hop.get("x-linked-etag", "").strip('W/"')
-            if size.isdigit() and int(size) != self._size:
-                raise self._wrong_size(int(size))
+            linked = number(size)
+            if linked is not None and linked != self._size:
+                raise self._wrong_size(linked)
             if _SHA256.fullmatch(digest) and digest != self._sha256:
                 raise self._changed(f"SHA-256 {self._sha256}", f"SHA-256 {digest} in X-Linked-ETag")
 
@@ -195,12 +196,12 @@ def looks_like_a_page(first_bytes: bytes) -> bool:
 def retry_after(value: str) -> float | None:
     """Seconds that a Retry-After header asks for: a number, or a date."""
     value = value.strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return max(0.0, (moment - datetime.datetime.now(datetime.UTC)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return max(0.0, (moment - datetime.datetime.now(datetime.UTC)).total_seconds())

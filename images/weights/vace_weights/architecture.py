@@ -4,11 +4,15 @@ Source of the names and shapes: `comfy/ldm/wan/model.py` (VaceWanModel) of Comfy
 keys that make ComfyUI take a file for this model: `comfy/model_detection.py`.
 
 **Which layers become FP8.** The linear layers inside `blocks` and `vace_blocks` (attention q, k,
-v, o and both layers of the feed-forward network): 97 % of the parameters. Their input is
-normalised (q, k, v of the self-attention, q of the cross-attention, the first feed-forward
-layer), or an average or a gated projection of such values. That matters, because ComfyUI
-multiplies a layer of this form in FP8 on GPUs that can, and then also rounds the layer's *input*
-to FP8 with scale 1, which keeps values up to 448 only.
+v, o and both layers of the feed-forward network): 97 % of the parameters.
+
+**Which of them are also multiplied in FP8.** ComfyUI multiplies a layer of this form in FP8 on GPUs
+that can, and then rounds the layer's *input* to FP8, too, with scale 1: values above 448 are cut
+off. Those layers whose input is normalised (q, k, v of the self-attention, q of the
+cross-attention, the first feed-forward layer: 48 % of the parameters) are left to that. The others
+(o, k and v of the cross-attention, which read the text encoder's output, and the second
+feed-forward layer behind its GELU) carry `full_precision_matrix_mult`: stored in FP8, multiplied
+in 16 bit. FP8 products are reported to degrade Wan; what they cost here, only a GPU can tell.
 
 **What stays in the source's type**, copied byte for byte:
 
@@ -47,6 +51,7 @@ _BLOCK_PART = re.compile(
     r"(?P<group>blocks|vace_blocks)\.\d+\.(?P<part>self_attn\.[qkvo]|cross_attn\.[qkvo]|ffn\.[02])"
     r"\.weight"
 )
+_NORMALISED_INPUT = ("self_attn.q", "self_attn.k", "self_attn.v", "cross_attn.q", "ffn.0")
 _PROJECTION = re.compile(r"vace_blocks\.\d+\.(before_proj|after_proj)\.weight")
 _CLASSES = (
     ("bias", re.compile(r".*\.bias")),
@@ -159,6 +164,12 @@ def bare(name: str, prefix: str) -> str:
 def becomes_fp8(name: str) -> bool:
     """Whether the tensor of this bare name is stored as FP8 (see the top of this file)."""
     return _BLOCK_PART.fullmatch(name) is not None
+
+
+def multiplies_in_16_bit(name: str) -> bool:
+    """Whether the FP8 layer of this bare tensor name has an input that FP8 may cut off."""
+    found = _BLOCK_PART.fullmatch(name)
+    return found is not None and found["part"] not in _NORMALISED_INPUT
 
 
 def tensor_class(name: str) -> str:

@@ -105,7 +105,10 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_fetch_options(parser)
     parser.add_argument(
-        "--keep-sources", action="store_true", help="keep the 16-bit file after its conversion"
+        "--keep-sources",
+        action="store_true",
+        help="keep the 16-bit file after its conversion. Without it, only one that this very run "
+        "fetched into the default folder is removed",
     )
     parser.set_defaults(run=_prepare)
 
@@ -143,7 +146,11 @@ def _add_fetch_options(parser: argparse.ArgumentParser) -> None:
         "--only-given", action="store_true", help="do not try the manifest's own sources"
     )
     parser.add_argument(
-        "--sources-to", type=Path, metavar="DIR", help="where to keep files that others are made of"
+        "--sources-to",
+        type=Path,
+        metavar="DIR",
+        help="where to look for and keep files that others are made of; may be shared, nothing in "
+        "it is ever removed [DIR of --to, below it `sources`]",
     )
     parser.add_argument(
         "--connections", type=_positive, default=defaults.connections, help="for each file [4]"
@@ -152,7 +159,8 @@ def _add_fetch_options(parser: argparse.ArgumentParser) -> None:
         "--stall-seconds",
         type=_positive,
         default=defaults.stall_s,
-        help="a connection without a byte for so long is given up [30]",
+        help="a connection without a byte for so long, or with less than 1 KiB/s on average over "
+        "it, is given up [30]",
     )
 
 

@@ -12,6 +12,7 @@ import http.client
 import re
 import socket
 import ssl
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -28,9 +29,15 @@ from vace_weights.errors import (
 
 MAX_REDIRECTS = 8
 STALL_S = 30.0
+LEAST_RATE = 1024.0
+"""Bytes a second that a connection has to give, averaged over STALL_S seconds of waiting for them.
+At less, the large file of a manifest takes a month: another source is better than that."""
 REDIRECTS = {301, 302, 303, 307, 308}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_NUMBER = r"[0-9]{1,19}"
+_CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)")
+_URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
+"""Stay as they are when a URL that a server wrote is made one of plain ASCII."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,7 @@ class Head:
     @property
     def length(self) -> int | None:
         """Content-Length, where the answer has one."""
-        value = self.get("content-length")
-        return int(value) if value.isdigit() else None
+        return number(self.get("content-length"))
 
     @property
     def content_range(self) -> tuple[int, int, int | None] | None:
@@ -73,8 +79,17 @@ class Head:
 class Connection:
     """One connection, kept open between requests to the same place. For one thread."""
 
-    def __init__(self, *, stall_s: float = STALL_S, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        stall_s: float = STALL_S,
+        least_rate: float = LEAST_RATE,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._stall_s = stall_s
+        self._least_rate = least_rate
+        self._waited_s = 0.0
+        self._came = 0
         self._tls = tls
         self._place: tuple[str, str] | None = None
         self._connection: http.client.HTTPConnection | None = None
@@ -103,6 +118,7 @@ class Connection:
         The token goes to the first host only: a redirect to another origin drops it.
         """
         origin, seen = _origin(url, asked), {url}
+        self._waited_s, self._came = 0.0, 0
         hops: list[Mapping[str, str]] = []
         while True:
             sent = dict(headers)
@@ -118,7 +134,24 @@ class Connection:
             url = _next_hop(url, fields["location"], seen, asked)
 
     def receive(self, view: memoryview, asked: Asked) -> int:
-        """Bytes of the body into `view`: at least one, or 0 at the end of the body."""
+        """Bytes of the body into `view`: at least one, or 0 at the end of the body.
+
+        Raises StalledError when none came for `stall_s`, or when fewer than `least_rate` asks for
+        came in that much time spent here; time that the caller took to store them is not counted.
+        """
+        began = time.monotonic()
+        count = self._receive(view, asked)
+        self._waited_s += time.monotonic() - began
+        self._came += count
+        if count and self._waited_s >= self._stall_s:
+            waited, came = self._waited_s, self._came
+            self._waited_s, self._came = 0.0, 0
+            if came < self._least_rate * waited:
+                self.close()
+                raise _too_slow(came, waited, self._least_rate, asked)
+        return count
+
+    def _receive(self, view: memoryview, asked: Asked) -> int:
         response = self._response
         if response is None or response.fp is None:
             return 0
@@ -149,14 +182,14 @@ class Connection:
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         try:
             return self._exchange(url, place, target, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             if not reused or isinstance(error, TimeoutError):
                 raise _mapped(error, asked, self._stall_s) from error
         # A kept connection that the server closed in the meantime: once more on a new one.
         try:
             return self._exchange(url, place, target, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise _mapped(error, asked, self._stall_s) from error
 
@@ -177,7 +210,7 @@ class Connection:
         if proxy is not None and place[0] == "http":
             target = url
             sent.update(_proxy_authorization(proxy))
-        self._connection.request("GET", target, headers=sent)
+        self._connection.request("GET", _ascii(target), headers=sent)
         return self._connection.getresponse()
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
@@ -201,9 +234,17 @@ class Connection:
         return connection
 
 
+def number(text: str) -> int | None:
+    """A count in a header: ASCII digits, at most 19 of them; None for anything else."""
+    return int(text) if re.fullmatch(_NUMBER, text) else None
+
+
 def redacted(url: str) -> str:
     """A URL for messages: without user, password and query, which may hold a signature."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return f"{url.partition('?')[0].rpartition('@')[2]!r:.100}"
     query = "…" if parts.query else ""
     return urllib.parse.urlunsplit(
         (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, "")
@@ -214,6 +255,7 @@ def _origin(url: str, asked: Asked) -> tuple[str, str, int]:
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
+        _require_usable(parts)
     except ValueError as error:
         raise _bad_url(url, str(error), asked) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -239,9 +281,16 @@ def _may_carry_token(url: str) -> bool:
 
 
 def _next_hop(url: str, location: str, seen: set[str], asked: Asked) -> str:
-    target = urllib.parse.urljoin(url, location)
+    # Header bytes come as Latin-1; what is meant by those beyond ASCII is UTF-8.
+    location = _ascii(location.encode("latin-1", "replace"))
     came = ""
-    before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(target)
+    try:
+        target = urllib.parse.urljoin(url, location)
+        before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(target)
+        _require_usable(after)
+    except ValueError as error:
+        came = f"a redirect to {redacted(location)}, which is no address ({error})"
+        raise _bad_redirect(came, asked) from error
     if after.scheme not in {"http", "https"} or not after.hostname:
         came = f"a redirect to {redacted(target)}"
     elif before.scheme == "https" and after.scheme == "http":
@@ -251,16 +300,34 @@ def _next_hop(url: str, location: str, seen: set[str], asked: Asked) -> str:
     elif len(seen) > MAX_REDIRECTS:
         came = f"more than {MAX_REDIRECTS} redirects, the last to {redacted(target)}"
     if came:
-        raise RedirectError(
-            file=asked.file,
-            source=asked.source,
-            expected="the file, after a few redirects at most, none of them to less security",
-            came=came,
-            advice="The source is set up wrongly or something in between rewrites it; the next "
-            "source is tried. A proxy or captive portal on the way is the likely cause.",
-        )
+        raise _bad_redirect(came, asked)
     seen.add(target)
     return target
+
+
+def _bad_redirect(came: str, asked: Asked) -> RedirectError:
+    return RedirectError(
+        file=asked.file,
+        source=asked.source,
+        expected="the file, after a few redirects at most, none of them to less security",
+        came=came,
+        advice="The source is set up wrongly or something in between rewrites it; the next "
+        "source is tried. A proxy or captive portal on the way is the likely cause.",
+    )
+
+
+def _require_usable(parts: urllib.parse.SplitResult) -> None:
+    """Raise ValueError for a port out of range and for a host that no resolver takes."""
+    _ = parts.port
+    host = parts.hostname or ""
+    if "%" in host and ":" not in host:  # an IPv6 address may name its interface so
+        raise ValueError(f"the host {host!r:.100} has characters that no host name has")
+    host.encode("idna")  # refuses empty labels and those of more than 63 characters
+
+
+def _ascii(url: str | bytes) -> str:
+    """The URL with what is not allowed in one percent-encoded; what is encoded stays."""
+    return urllib.parse.quote(url, safe=_URL_CHARACTERS)
 
 
 def _proxy(url: str) -> urllib.parse.SplitResult | None:
@@ -279,6 +346,17 @@ def _proxy_authorization(proxy: urllib.parse.SplitResult) -> dict[str, str]:
         return {}
     pair = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
     return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def _too_slow(came: int, waited_s: float, least_rate: float, asked: Asked) -> StalledError:
+    return StalledError(
+        file=asked.file,
+        source=asked.source,
+        expected=f"at least {least_rate:g} bytes/s on average",
+        came=f"{came} bytes in {waited_s:.1f} s",
+        advice="The connection drips; it is opened again, then the next source is tried. What came "
+        "is kept. On a very slow line use fewer --connections, so that each gets more of it.",
+    )
 
 
 def _mapped(error: Exception, asked: Asked, stall_s: float) -> SourceError:

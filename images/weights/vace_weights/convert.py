@@ -5,7 +5,8 @@ as well as `fp8_e4m3fn_fast`:
 
 - `scaled` (the default): each FP8 layer has a float32 scalar `<layer>.weight_scale` beside it,
   and the file's metadata carries `_quantization_metadata`, JSON of
-  `{"format_version": "1.0", "layers": {"<layer>": {"format": "float8_e4m3fn"}}}`. ComfyUI's
+  `{"format_version": "1.0", "layers": {"<layer>": {"format": "float8_e4m3fn"}}}`, in some layers
+  with `"full_precision_matrix_mult": true` (`architecture.py` says in which and why). ComfyUI's
   loader turns that into one description a layer (`comfy/utils.py`, convert_old_quants) and takes
   the layers over as quantised tensors (`comfy/ops.py`, mixed_precision_ops) whatever
   `weight_dtype` says. With `default` everything else keeps 16 bits; a float8 `weight_dtype` is
@@ -36,7 +37,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from vace_weights.architecture import Architecture, bare, becomes_fp8, detect, tensor_class
+from vace_weights.architecture import (
+    Architecture,
+    bare,
+    becomes_fp8,
+    detect,
+    multiplies_in_16_bit,
+    tensor_class,
+)
 from vace_weights.conversion_errors import (
     AlreadyQuantisedError,
     FormError,
@@ -59,7 +67,7 @@ from vace_weights.report import Measured, Report, summarise
 from vace_weights.safetensors import Reader, TensorEntry, encode_header, layout
 from vace_weights.survey import Survey, slices, survey
 
-CONVERTERS: dict[Form, str] = {"scaled": "fp8-scaled/1", "plain": "fp8-plain/1"}
+CONVERTERS: dict[Form, str] = {"scaled": "fp8-scaled/2", "plain": "fp8-plain/1"}
 """Names of the conversion in manifests; the number rises when the same source gives other bytes."""
 
 AHEAD = 2
@@ -222,10 +230,17 @@ def _plan(reader: Reader, prefix: str, form: Form) -> list[_Output]:
 def _metadata(outputs: list[_Output], form: Form) -> dict[str, str]:
     metadata = {"converter": CONVERTERS[form], "format": "pt"}
     if form == "scaled":
-        layers = {each.layer: {"format": "float8_e4m3fn"} for each in outputs if each.converted}
+        layers = {each.layer: _description(each.layer) for each in outputs if each.converted}
         document = {"format_version": "1.0", "layers": dict(sorted(layers.items()))}
         metadata["_quantization_metadata"] = json.dumps(document, separators=(",", ":"))
     return metadata
+
+
+def _description(layer: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"format": "float8_e4m3fn"}
+    if multiplies_in_16_bit(f"{layer}.weight"):
+        found["full_precision_matrix_mult"] = True
+    return found
 
 
 def _stream(

@@ -13,11 +13,12 @@ WeightsError                    anything that stops a command; the message is fo
     │   ├── ChangedFileError    the file changed under the same name while it was being read
     │   ├── ShortBodyError      the body ended before its promised length
     │   ├── RangeError          an answer to a range request that does not fit the request
-    │   ├── StalledError        no byte came for the time limit
+    │   ├── StalledError        no byte, or too few, came in the time limit
     │   └── WrongBytesError     all bytes came, but their SHA-256 is not the expected one
     ├── AllSourcesFailedError   every source failed; carries each one's error
     ├── DiskSpaceError          too little room before the first byte, or the disk filled up
     ├── FolderError             the folder cannot be written, locked or synced
+    ├── UnstableFileError       a file was changed while it was being hashed
     └── VerificationError       a file under its final name does not match the manifest
 
 A message says which file, what was expected, what came and what to do. `transient` says that
@@ -137,7 +138,7 @@ class RangeError(SourceError):
 
 
 class StalledError(SourceError):
-    """The connection gave no byte for the time limit."""
+    """The connection gave no byte for the time limit, or fewer than the least rate asks for."""
 
     transient = True
 
@@ -166,6 +167,10 @@ class DiskSpaceError(FetchError):
 
 class FolderError(FetchError):
     """The target folder cannot be written, locked or synced."""
+
+
+class UnstableFileError(FetchError):
+    """A file was changed while it was being hashed: its hash says nothing."""
 
 
 class VerificationError(FetchError):

@@ -73,7 +73,11 @@ def fetch(
 ) -> list[Fetched]:
     """Have every target whole and verified; `folder` is locked meanwhile.
 
-    Raises a FetchError: AllSourcesFailedError, DiskSpaceError or FolderError. Files that were
+    A target may be outside of it, and another fetch, into another folder, may want the same: each
+    is locked by itself while it is collected, and then found to be there by the other one.
+
+    Raises a FetchError: AllSourcesFailedError, DiskSpaceError, FolderError, or UnstableFileError
+    for a file that is there and is being changed by somebody else. Files that were
     finished before it stay; what arrived of the others is kept for the next run.
     """
     told = progress or NoProgress()
@@ -104,9 +108,7 @@ def fetch_locked(
         sum(target.file.size for target in missing), sum(_present(t.path) for t in missing)
     )
     for target in missing:
-        fetched = _FileFetch(target, options or TransferOptions(), progress).run()
-        known.remember(target.path, target.file.sha256)
-        done[target.path] = fetched
+        done[target.path] = _FileFetch(target, options or TransferOptions(), known, progress).run()
     return [done[target.path] for target in targets]
 
 
@@ -121,9 +123,10 @@ def is_verified(path: Path, file: SourceFile, stamps: Stamps, progress: Progress
         if digest is None:
             progress.begin(file.size, 0)
             progress.file(f"checking {path.name}, which was there already", file.size)
-            digest = hash_file(path, progress.advance)
+            digest, status = hash_file(path, progress.advance)
+            if digest == file.sha256:
+                stamps.remember(path, digest, status)
         if digest == file.sha256:
-            stamps.remember(path, digest)
             return True
         came = f"SHA-256 {digest}"
     else:
@@ -161,17 +164,29 @@ def check_room(targets: Iterable[Target]) -> None:
 class _FileFetch:
     """Fetches one file: sources in order, verification, blame."""
 
-    def __init__(self, target: Target, options: TransferOptions, progress: Progress) -> None:
+    def __init__(
+        self, target: Target, options: TransferOptions, stamps: Stamps, progress: Progress
+    ) -> None:
+        self._stamps = stamps
         self._file = target.file
         self._path = target.path
         self._places = target.places
         self._options = options
         self._progress = progress
         self._errors: list[SourceError] = []
+        self._rejected = _which(self._path)
 
     def run(self) -> Fetched:
         self._progress.file(self._path.name, self._file.size)
-        with PartFile(self._path, self._file.size, self._file.sha256) as part:
+        with PartFile(
+            self._path, self._file.size, self._file.sha256, self._progress.message
+        ) as part:
+            if _which(self._path) != self._rejected and is_verified(
+                self._path, self._file, self._stamps, self._progress
+            ):
+                # Another fetch brought it while this one waited for the part file.
+                part.discard()
+                return Fetched(self._path, self._file.size, self._file.sha256, "")
             if part.resumed:
                 self._progress.message(
                     f"{self._path.name}: {readable_bytes(part.resumed)} are there from an earlier "
@@ -189,7 +204,7 @@ class _FileFetch:
                     digest = hasher.result()
                     if digest == self._file.sha256:
                         source = ", ".join(part.sources)
-                        part.finish()
+                        self._stamps.remember(self._path, digest, part.finish())
                         return Fetched(self._path, self._file.size, digest, source)
                     blamed = part.sources
                     unclear = not alone and (len(blamed) > 1 or part.resumed > 0)
@@ -260,6 +275,15 @@ class _FileFetch:
             part.drop(drop)
         self._progress.advance(before - part.missing_total)
         return FrontHasher(part)
+
+
+def _which(path: Path) -> tuple[int, int, int] | None:
+    """What tells the file that has this name now from a later one; None: there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _present(path: Path) -> int:

@@ -2,8 +2,8 @@
 
 One thread follows the contiguous front of the part file, so that the hash is ready a moment after
 the last byte. Who stores bytes near the front lends it the buffer, so that they are not read
-again; the rest is read back: from the page cache what arrived far out of order, from the disk what
-an earlier run left.
+again; the rest is read back: from the page cache what arrived far out of order or in small pieces,
+from the disk what an earlier run left.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from vace_weights.errors import UnstableFileError
 from vace_weights.part import PartFile
+from vace_weights.stamps import identity
 
 BUFFER_BYTES = 512 * 1024
 """Fits the second-level cache: what was copied into it is hashed from there."""
 
 
 WINDOW_BYTES = 32 * 1024 * 1024
-"""Buffers are borrowed up to so far beyond the front: this much memory at most."""
+"""Buffers are borrowed up to so far beyond the front, and this much memory at most."""
 
 
 class FrontHasher:
@@ -33,7 +35,7 @@ class FrontHasher:
         self._digest = hashlib.sha256()
         self._position = 0
         self._lock = threading.Lock()
-        self._lent: dict[int, memoryview] = {}
+        self._lent: dict[int, tuple[memoryview, memoryview]] = {}
         self._spare: list[memoryview] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._follow, name="weights hash", daemon=True)
@@ -44,11 +46,16 @@ class FrontHasher:
 
         Returns the buffer to go on with: another one, or the same where it was not wanted. Call
         it before the bytes are stored; the buffer must not be changed afterwards.
+        A slow line flushes buffers that hold little: those are not wanted, because a buffer takes
+        its whole size of memory however little is in it.
         """
+        if 2 * len(filled) < len(buffer):
+            return buffer
         with self._lock:
-            if not 0 <= offset - self._position < WINDOW_BYTES:
+            held = sum(len(whole) for _, whole in self._lent.values())
+            if not 0 <= offset - self._position < WINDOW_BYTES or held + len(buffer) > WINDOW_BYTES:
                 return buffer
-            self._lent[offset] = filled
+            self._lent[offset] = filled, buffer
             if self._spare:
                 return self._spare.pop()
         return memoryview(bytearray(len(buffer)))
@@ -76,12 +83,14 @@ class FrontHasher:
                     if lent is None:
                         self._update(self._read_back(own[: limit - self._position]))
                     else:
-                        self._update(lent)
-                        self._give_back(lent)
+                        filled, whole = lent
+                        self._update(filled)
+                        with self._lock:
+                            self._spare.append(whole)
         except BaseException as error:
             self._error = error
 
-    def _next(self, front: int) -> tuple[memoryview | None, int]:
+    def _next(self, front: int) -> tuple[tuple[memoryview, memoryview] | None, int]:
         """The lent bytes at the position, or how far to read until there are some."""
         with self._lock:
             lent = self._lent.pop(self._position, None)
@@ -104,21 +113,29 @@ class FrontHasher:
         with self._lock:
             self._position += len(data)
 
-    def _give_back(self, lent: memoryview) -> None:
-        whole = lent.obj
-        if isinstance(whole, bytearray):
-            with self._lock:
-                self._spare.append(memoryview(whole))
 
+def hash_file(
+    path: Path, progress: Callable[[int], None] | None = None
+) -> tuple[str, os.stat_result]:
+    """SHA-256 of a whole file in hex, and the status it had from the first byte to the last.
 
-def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a whole file in hex; `progress` gets the number of bytes of each step."""
+    `progress` gets the number of bytes of each step. Raises UnstableFileError when the file was
+    changed meanwhile: then the hash is of no content that it ever had.
+    """
     digest = hashlib.sha256()
     view = memoryview(bytearray(BUFFER_BYTES))
     with path.open("rb", buffering=0) as stream:
+        before = os.fstat(stream.fileno())
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := stream.readinto(view):
             digest.update(view[:count])
             if progress is not None:
                 progress(count)
-    return digest.hexdigest()
+        after = os.fstat(stream.fileno())
+    if identity(before) != identity(after):
+        raise UnstableFileError(
+            f"{path} was changed while its SHA-256 was computed; expected a file that stays as it "
+            "is, because a hash of old and new bytes says nothing. Wait until whoever writes it "
+            "(or changes its owner or mode) is done and run the same command again."
+        )
+    return digest.hexdigest(), after

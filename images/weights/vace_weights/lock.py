@@ -1,4 +1,4 @@
-"""One fetch at a time in a folder."""
+"""One fetch at a time in a folder, and one writer at a time of a part file."""
 
 from __future__ import annotations
 
@@ -42,3 +42,61 @@ def locked(folder: Path, message: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def open_alone(path: Path, message: Callable[[str], None]) -> int:
+    """Open the file, made where it is absent, and lock it; waits while another holds it.
+
+    Whoever holds the lock is the only one who may write, rename or remove what has this name.
+    The name may have gone to another file while this one was waited for: then that one is taken.
+    Raises OSError. Closing the descriptor frees the lock.
+    """
+    told = False
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if not _try_lock(handle):
+                if not told:
+                    message(
+                        f"another fetch, into another folder, works on {path}: waiting for its end"
+                    )
+                    told = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if _has_name(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def remove_unused(path: Path, *beside: Path) -> None:
+    """Remove a file that `open_alone` locks, and those that belong to it, unless it is in use."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        for each in beside:
+            each.unlink(missing_ok=True)
+        return
+    try:
+        if _try_lock(handle) and _has_name(handle, path):
+            for each in (*beside, path):
+                each.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(handle))

@@ -2,6 +2,9 @@
 
 Bytes may arrive in any order and from several sources. A background thread syncs the data and
 only then records which ranges are there, so the record never promises bytes that a crash loses.
+
+The part file is locked as long as it is open: two fetches with different models folders may
+share the folder of this file, and only one of them may write it and give it its final name.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from vace_weights.errors import DiskSpaceError, FolderError
 from vace_weights.files import readable_bytes, sync_folder
 from vace_weights.journal import Journal
+from vace_weights.lock import open_alone, remove_unused
 from vace_weights.ranges import Pieces
 
 SYNC_EVERY_S = 1.0
@@ -30,14 +35,18 @@ class PartFile:
 
     `write` raises DiskSpaceError when nothing more fits and FolderError for any other fault of
     the disk. Used as a context manager: leaving it stops the thread and records what is there.
+    Making one waits, with a `message`, while another process has the same part file.
     """
 
-    def __init__(self, final: Path, size: int, sha256: str) -> None:
+    def __init__(self, final: Path, size: int, sha256: str, message: Callable[[str], None]) -> None:
         self.final = final
         self.size = size
         self.path, state = part_paths(final)
         try:
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._handle = open_alone(self.path, message)
+        except OSError as error:
+            raise _fault(error, self.path, size) from error
+        try:
             self._journal = Journal(state, size, sha256)
             known = self._journal.load()
             if known is None or os.fstat(self._handle).st_size < max(
@@ -46,6 +55,7 @@ class PartFile:
                 known = Pieces()
                 os.ftruncate(self._handle, 0)
         except OSError as error:
+            os.close(self._handle)  # and free its lock
             raise _fault(error, self.path, size) from error
         self._pieces = known
         self.resumed = known.total
@@ -53,6 +63,7 @@ class PartFile:
         self._record_lock = threading.Lock()
         self._unsynced = 0
         self._closing = False
+        self._over = False
         self._fault: OSError | None = None
         self._syncer = threading.Thread(target=self._sync_often, name="weights sync", daemon=True)
 
@@ -70,15 +81,15 @@ class PartFile:
             self._closing = True
             self._changed.notify_all()
         self._syncer.join()
-        finished = not self.path.exists()
         try:
-            if not finished:
+            if not self._over:
                 self._record()
         except OSError as fault:
             if error is None:
                 raise _fault(fault, self.path, self.missing_total) from fault
         finally:
-            self._journal.close(remove=finished)
+            # Before the lock is freed: the next holder begins with a state of its own.
+            self._journal.close(remove=self._over)
             os.close(self._handle)
 
     @property
@@ -135,15 +146,20 @@ class PartFile:
         """Forget every byte, on the disk too."""
         self._replace(Pieces())
 
-    def drop(self, source: str, *, others: bool = False) -> None:
-        """Forget what this source gave or, with `others`, what every other one gave."""
+    def drop(self, source: str) -> None:
+        """Forget what this source gave."""
         with self._changed:
             kept = self._pieces.copy()
-        if others:
-            kept.keep_only(source)
-        else:
-            kept.forget(source)
+        kept.forget(source)
         self._replace(kept)
+
+    def discard(self) -> None:
+        """Remove it: the file is not needed any more."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _fault(error, self.path, 0) from error
+        self._over = True
 
     def finish(self) -> os.stat_result:
         """Give the whole, verified file its final name; it is on the disk before it has it."""
@@ -152,6 +168,7 @@ class PartFile:
             os.fchmod(self._handle, 0o644)
             os.fsync(self._handle)
             self.path.replace(self.final)
+            self._over = True
             sync_folder(self.final.parent)
         except OSError as error:
             raise _fault(error, self.path, 0) from error
@@ -207,9 +224,8 @@ def part_paths(final: Path) -> tuple[Path, Path]:
 
 
 def remove_part(final: Path) -> None:
-    """Remove what an unfinished download left, where there is something."""
-    for path in part_paths(final):
-        path.unlink(missing_ok=True)
+    """Remove what an unfinished download left, unless another process goes on with it."""
+    remove_unused(*part_paths(final))
 
 
 def _fault(error: OSError, path: Path, missing: int) -> DiskSpaceError | FolderError:

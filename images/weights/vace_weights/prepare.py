@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from vace_weights.errors import FolderError, ManifestError, VerificationError
-from vace_weights.fetch import Target, check_room, fetch_locked, is_verified
+from vace_weights.fetch import Fetched, Target, check_room, fetch_locked, is_verified
 from vace_weights.files import readable_bytes, sync_folder
 from vace_weights.lock import locked
 from vace_weights.manifest import (
@@ -84,7 +84,12 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for."""
+    """What the user asked for.
+
+    `sources_folder` may hold files of the user's own: nothing in it is ever removed. From the
+    default one, below the models folder, what this run fetched is removed after its conversion,
+    unless `keep_sources`.
+    """
 
     given: Sequence[GivenSource] = ()
     only_given: bool = False
@@ -120,7 +125,9 @@ def prepare(
         open_files = [file for file in manifest.files if file.name not in finished]
         targets = [_target(file, folder, wishes) for file in open_files]
         _check_conversion_room(open_files, targets, folder)
-        fetch_locked(targets, folder, options=wishes.options, progress=progress, stamps=stamps)
+        fetched = fetch_locked(
+            targets, folder, options=wishes.options, progress=progress, stamps=stamps
+        )
         for file, target in zip(open_files, targets, strict=True):
             if file.derived is not None:
                 finished[file.name] = _make(
@@ -131,12 +138,18 @@ def prepare(
                     conversion=conversion,
                     progress=progress,
                 )
-                stamps.remember(folder / file.relative, finished[file.name].sha256 or "")
+                final = folder / file.relative
+                stamps.remember(final, finished[file.name].sha256 or "", final.stat())
         complete = Manifest(tuple(finished.get(file.name, file) for file in manifest.files))
         complete.require_complete(str(folder))
         dump(complete, folder / MANIFEST_NAME)
-        if not wishes.keep_sources:
-            _remove_sources(open_files, targets, stamps)
+        if not wishes.keep_sources and wishes.sources_folder is None:
+            derived = [
+                came
+                for file, came in zip(open_files, fetched, strict=True)
+                if file.derived is not None
+            ]
+            _remove_sources(derived, stamps, progress)
         return complete
 
 
@@ -233,11 +246,16 @@ def _check_conversion_room(
     check_room([*missing, *results])
 
 
-def _remove_sources(files: Sequence[WeightFile], targets: Sequence[Target], stamps: Stamps) -> None:
-    for file, target in zip(files, targets, strict=True):
-        if file.derived is None:
+def _remove_sources(derived: Sequence[Fetched], stamps: Stamps, progress: Progress) -> None:
+    """Remove what this run fetched; what was there before it may be somebody's only copy."""
+    for came in derived:
+        if not came.source:
+            if came.path.exists():
+                progress.message(
+                    f"{came.path} was there before this run and stays; it is not needed any more"
+                )
             continue
-        target.path.unlink(missing_ok=True)
-        stamps.forget(target.path)
-        if target.path.parent.name == SOURCES_FOLDER and not any(target.path.parent.iterdir()):
-            target.path.parent.rmdir()
+        came.path.unlink(missing_ok=True)
+        stamps.forget(came.path)
+        if not any(came.path.parent.iterdir()):
+            came.path.parent.rmdir()

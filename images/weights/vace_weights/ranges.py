@@ -65,10 +65,6 @@ class Pieces:
         if position < end:
             yield position, end
 
-    def keep_only(self, source: str) -> None:
-        """Forget every piece that another source gave."""
-        self._pieces = [piece for piece in self._pieces if piece.source == source]
-
     def forget(self, source: str) -> None:
         """Forget every piece that this source gave."""
         self._pieces = [piece for piece in self._pieces if piece.source != source]

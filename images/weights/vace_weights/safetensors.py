@@ -52,6 +52,10 @@ ITEM_SIZES: Mapping[str, int] = {
 MAX_HEADER = 100_000_000
 """Bytes. The reference implementation refuses longer headers too."""
 
+LIMIT = 2**63
+"""Sizes, their product and offsets are below it: the reference implementation counts in 64 bits,
+and a header's number of thousands of digits could not even be printed in an error."""
+
 _LENGTH = 8
 _ALIGNMENT = 8
 _REFETCH = "Fetch the file again: `python -m vace_weights fetch --to DIR`"
@@ -246,7 +250,17 @@ def _metadata(value: object, path: Path) -> dict[str, str]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LIMIT
+
+
+def _fits(shape: list[int], item_size: int) -> bool:
+    """Whether the shape's size in bytes is below the limit; never makes a number far above it."""
+    size = 0 if 0 in shape else item_size
+    for side in shape:
+        size *= side
+        if size >= LIMIT:
+            return False
+    return True
 
 
 def _entry(name: str, row: object, path: Path) -> TensorEntry:
@@ -264,7 +278,13 @@ def _entry(name: str, row: object, path: Path) -> TensorEntry:
         )
     if not isinstance(shape, list) or not all(_is_count(side) for side in shape):
         raise _header_error(
-            path, f"tensor {name!r} has the shape {shape!r:.80}", "a list of sizes from 0 up"
+            path, f"tensor {name!r} has the shape {shape!r:.80}", f"sizes from 0 to {LIMIT - 1}"
+        )
+    if not _fits(shape, ITEM_SIZES[dtype]):
+        raise _header_error(
+            path,
+            f"tensor {name!r} has the shape {shape!r:.80}",
+            f"at most {LIMIT - 1} bytes in one tensor",
         )
     if (
         not isinstance(offsets, list)
@@ -273,14 +293,16 @@ def _entry(name: str, row: object, path: Path) -> TensorEntry:
         or offsets[0] > offsets[1]
     ):
         raise _header_error(
-            path, f"tensor {name!r} has the offsets {offsets!r:.80}", "[start, end], start <= end"
+            path,
+            f"tensor {name!r} has the offsets {offsets!r:.80}",
+            f"[start, end], 0 <= start <= end < {LIMIT}",
         )
     entry = TensorEntry(name, dtype, tuple(shape), offsets[0], offsets[1])
     if entry.elements * ITEM_SIZES[dtype] != entry.nbytes:
         raise _header_error(
             path,
             f"tensor {name!r} has {entry.nbytes} bytes",
-            f"{entry.elements * ITEM_SIZES[dtype]} bytes, by its shape {list(shape)} and {dtype}",
+            f"{entry.elements * ITEM_SIZES[dtype]} bytes, by its shape {shape!r:.80} and {dtype}",
         )
     return entry
 

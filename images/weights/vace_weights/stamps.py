@@ -1,8 +1,10 @@
 """Remembers which files were verified, so that gigabytes are not hashed at every start.
 
-A stamp holds size, modification time, inode and SHA-256 of a file at the moment it was verified.
-A file that still has the first three is taken to have the fourth. Whoever changes bytes and then
-puts the time back is not caught; `verify --full` is for that.
+A stamp holds the SHA-256 of a file and what told it from another one before the first byte was
+hashed and still after the last: size, times, inode and device. A file that still has those is
+taken to have the hash. The time of the inode's last change cannot be put back by programs, so
+whoever changes bytes and sets the modification time again is caught; a disk that loses bits is
+not, and `verify --full` is for that.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from vace_weights.files import write_durably
 
 STAMPS_NAME = ".vace-weights.stamps.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Stamps:
@@ -39,14 +41,14 @@ class Stamps:
         """The hash that the file had when it was verified; None when it changed since, or never."""
         row = self._rows.get(self._key(path))
         try:
-            known = row is not None and row == _stamp(path.stat(), str(row.get("sha256")))
-        except OSError:
+            known = row is not None and row == _stamp(path.stat(), str(row["sha256"]))
+        except (OSError, KeyError, TypeError):
             return None
         return str(row["sha256"]) if known and row is not None else None
 
-    def remember(self, path: Path, sha256: str) -> None:
-        """Note that the file has this hash now."""
-        self._rows[self._key(path)] = _stamp(path.stat(), sha256)
+    def remember(self, path: Path, sha256: str, status: os.stat_result) -> None:
+        """Note that the file which had this status, from beginning to end, has this hash."""
+        self._rows[self._key(path)] = _stamp(status, sha256)
         self._save()
 
     def forget(self, path: Path) -> None:
@@ -63,10 +65,21 @@ class Stamps:
             write_durably(self.path, text.encode() + b"\n")
 
 
-def _stamp(status: os.stat_result, sha256: str) -> dict[str, object]:
+def identity(status: os.stat_result) -> dict[str, int]:
+    """What tells a file from another one, and from itself after a change, without reading it.
+
+    The time of the inode's last change is part of it, because layers that are built the same way
+    give every file the same modification time. The device is not, where its number is handed out
+    anew at each mount (major 0, as overlay mounts of containers have).
+    """
     return {
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
         "inode": status.st_ino,
-        "sha256": sha256,
+        "device": status.st_dev if os.major(status.st_dev) else 0,
     }
+
+
+def _stamp(status: os.stat_result, sha256: str) -> dict[str, object]:
+    return {**identity(status), "sha256": sha256}

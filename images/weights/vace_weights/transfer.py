@@ -17,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vace_weights.answers import Validator, looks_like_a_page
-from vace_weights.connection import STALL_S, Asked, Connection, Head
+from vace_weights.connection import LEAST_RATE, STALL_S, Asked, Connection, Head
 from vace_weights.errors import (
     ShortBodyError,
     SourceError,
+    StalledError,
 )
 from vace_weights.hashing import FrontHasher
 from vace_weights.part import PartFile
@@ -39,12 +40,17 @@ PROGRESS_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """How to fetch. Seconds and bytes; `tls` replaces the system's certificates."""
+    """How to fetch. Seconds and bytes; `tls` replaces the system's certificates.
+
+    A connection that gives nothing for `stall_s`, or less than `least_rate` bytes/s on average
+    over `stall_s`, is given up.
+    """
 
     connections: int = 4
     chunk_bytes: int = 8 * MEBIBYTE
     buffer_bytes: int = 512 * 1024
     stall_s: float = STALL_S
+    least_rate: float = LEAST_RATE
     attempts: int = 5
     backoff_s: float = 1.0
     backoff_limit_s: float = 30.0
@@ -113,7 +119,11 @@ class Transfer:
             raise self._error
 
     def _connection(self) -> Connection:
-        connection = Connection(stall_s=self._options.stall_s, tls=self._options.tls)
+        connection = Connection(
+            stall_s=self._options.stall_s,
+            least_rate=self._options.least_rate,
+            tls=self._options.tls,
+        )
         with self._lock:
             self._connections.append(connection)
         return connection
@@ -297,7 +307,14 @@ class Patience:
 
     def pause_s(self, error: SourceError, stored: int) -> float:
         """Seconds to wait; raises `error` when it is permanent or came too often."""
-        if stored - self._stored >= PROGRESS_BYTES:
+        progress = PROGRESS_BYTES
+        if isinstance(error, StalledError):
+            # What all connections together bring between two failures of one of them, at less
+            # than the least rate, is no progress: a source that only drips would never be left.
+            options = self._options
+            drip = 4 * options.connections * options.stall_s * options.least_rate
+            progress = max(progress, round(drip))
+        if stored - self._stored >= progress:
             self._failures = 0
         self._stored = stored
         self._failures += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vace_weights.errors import VerificationError
+from vace_weights.errors import UnstableFileError, VerificationError
 from vace_weights.files import readable_bytes
 from vace_weights.hashing import hash_file
 from vace_weights.manifest import Manifest, WeightFile
@@ -78,12 +78,16 @@ def _inspect(
         if digest is None:
             progress.begin(size, 0)
             progress.file(f"hashing {path.name} ({readable_bytes(size)})", size)
-            digest = hash_file(path, progress.advance)
+            digest, status = hash_file(path, progress.advance)
+            if digest == file.sha256:
+                stamps.remember(path, digest, status)
+    except UnstableFileError:
+        stamps.forget(path)
+        problem = "was changed while it was being hashed; wait for its writer and verify again"
+        return Finding(path, problem, hashed=True)
     except OSError as error:
         return Finding(path, f"cannot be read: {error.strerror}", hashed=False)
     if digest != file.sha256:
         stamps.forget(path)
         return Finding(path, f"expected SHA-256 {file.sha256}, found {digest}", hashed=hashed)
-    if hashed:
-        stamps.remember(path, digest)
     return Finding(path, "", hashed=hashed)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
+import marshal
+import platform
 import subprocess
 import tarfile
 import zipfile
@@ -14,12 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from images.builder.context import dump_json
+from images.builder.context import dump_json, package_files
 from images.builder.facts import labels_of
+from images.builder.oci import Image, LayoutSource, load_image
 from images.lock import Lock, load
 from tests.images.builder.tiny import Tiny, make_tiny, write_wheel
 
 SITE = "opt/venv/lib/python3.11/site-packages"
+
+
+WRAPPER = '#!/bin/sh\nexec /opt/venv/bin/python -s -m vace_comfyui "$@"\n'
 
 
 @dataclass
@@ -75,6 +83,12 @@ class Parts:
     labels: dict[str, str]
     user: str = "10001:10001"
     entry_point: list[str] = field(default_factory=lambda: ["vace-comfyui"])
+    command: list[str] = field(default_factory=lambda: ["serve"])
+    environment: list[str] = field(
+        default_factory=lambda: [
+            "PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        ]
+    )
     compression: str = "gzip"
     comment: str = ""
 
@@ -95,7 +109,11 @@ class Parts:
             diff_ids.append(f"sha256:{hashlib.sha256(plain).hexdigest()}")
             media = f"application/vnd.oci.image.layer.v1.tar{suffix}"
             rows.append(add(compressed(plain, self.compression), media))
-        settings: dict[str, Any] = {"Labels": self.labels}
+        settings: dict[str, Any] = {
+            "Labels": self.labels,
+            "Cmd": self.command,
+            "Env": self.environment,
+        }
         if self.user:
             settings["User"] = self.user
         if self.entry_point:
@@ -148,16 +166,26 @@ def make_world(root: Path, image: str = "comfyui-vace") -> World:
     labels = labels_of(image, "cpu", lock, (), {"comfyui": lock.git["comfyui"].commit})
     wheel = write_wheel(root / "again", "tiny", "1.0", {"tiny/__init__.py": "X = 1\n"})
     facts = {"schema": 1, "variant": "cpu", "lock_sha256": lock.sha256, "overrides": []}
-    status = "Package: libx\nStatus: install ok installed\nVersion: 1.2-3\nDescription: x\n y: z\n"
+    status = (
+        "Package: libx\nStatus: install ok installed\nVersion: 1.2-3\nDescription: x\n y: z\n\n"
+        "Package: python3.11\nStatus: install ok installed\n"
+        f"Version: {platform.python_version()}-6\n"
+    )
     weights = root / "weights"
+    packages = {**package_files("vace_comfyui"), **package_files("vace_weights")}
     layers = [
-        {"var/lib/dpkg/status": text(status), "usr/bin/su": text("su", 0o755)},
-        unpacked(wheel),
+        {"usr/bin/su": text("su", 0o755), "usr/bin/python3.11": text("python", 0o755)},
+        {"var/lib/dpkg/status": text(status)},
+        {**unpacked(wheel), **byte_code(f"{SITE}/tiny/__init__.py", b"X = 1\n")},
         {
             "opt/comfyui/main.py": text("print('hello')\n"),
             "opt/comfyui/nodes/a.py": text("A = 1\n"),
         },
-        {"opt/vace/image.json": text(dump_json(facts))},
+        {
+            "opt/vace/image.json": text(dump_json(facts)),
+            "usr/local/bin/vace-comfyui": text(WRAPPER, 0o755),
+            **{f"opt/vace/{path}": Entry(file.read_bytes()) for path, file in packages.items()},
+        },
         {
             "opt/models/vae/vae.safetensors": Entry(
                 (weights / "vae" / "vae.safetensors").read_bytes(), 0o444
@@ -166,6 +194,25 @@ def make_world(root: Path, image: str = "comfyui-vace") -> World:
         {"opt/models/manifest.json": Entry((weights / "manifest.json").read_bytes(), 0o444)},
     ]
     return World(tiny, lock, Parts(layers, labels))
+
+
+def byte_code(path: str, source: bytes, runs: bytes | None = None) -> dict[str, Entry]:
+    """Byte code beside a source, as the build makes it; ``runs`` is compiled in its stead."""
+    head = b"\xa7\r\r\n" + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+    body = marshal.dumps(compile(source if runs is None else runs, path, "exec", dont_inherit=True))
+    folder, _, name = path.rpartition("/")
+    stem = name.removesuffix(".py")
+    return {f"{folder}/__pycache__/{stem}.cpython-311.pyc": Entry(head + body)}
+
+
+def base_image(world: World) -> Image:
+    """An image of the lowest layer alone, with the digest that the lock names."""
+    folder = world.tiny.root / "base"
+    if not folder.exists():
+        Parts(world.parts.layers[:1], {}).write(folder)
+    image = load_image(LayoutSource(folder))
+    named = dataclasses.replace(image.descriptor, digest=world.lock.base.digest)
+    return dataclasses.replace(image, descriptor=named)
 
 
 def unpacked(wheel: Path) -> dict[str, Entry]:

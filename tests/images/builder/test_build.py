@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,15 +80,14 @@ def test_what_was_built_is_found_again_and_passes_verification(tiny: Tiny, base:
     first = build(tiny.request("comfyui-vace", base), lines.append)
     assert not first.reused
     assert any("STEP" in line for line in lines)
-    began = time.monotonic()
     again = build(tiny.request("comfyui-vace", base))
     assert again.reused
     assert again.digest == first.digest
-    assert time.monotonic() - began < 5
     report = verify(
         load_image(LayoutSource(first.layout)),
         load(tiny.root / "pins.lock.json"),
         allow_overrides=True,
+        rendered=tiny.root / "rendered",
         find_wheel=WheelCache(tiny.root / "cache" / "wheels").find,
     )
     assert report.ok, report.text()

@@ -49,12 +49,12 @@ def test_a_pushed_image_is_the_same_image_by_digest(world: World, registry: str)
     assert pushed.reference == f"{registry}/vace/comfyui@{image.digest}"
     assert f"pulumi config set comfyuiImage {pushed.reference}" in pushed.text()
     assert pushed.sent == image.size
-    assert any("blob 1 of 7" in line for line in lines)
+    assert any(f"blob 1 of {len(image.layers) + 1}" in line for line in lines)
     with Registry(registry) as there:
         found = load_image(RegistrySource(there, parse_reference(pushed.reference)))
         assert found.digest == image.digest
-        report = verify(found, world.lock)
-    assert report.ok, report.text()
+        # Read from there, it gets the same verdict as from here.
+        assert verify(found, world.lock).checks == verify(image, world.lock).checks
     again = push(image, parse_reference(f"{registry}/vace/comfyui:v2"))
     assert again.sent == 0
     assert again.reference == pushed.reference
@@ -107,7 +107,7 @@ def test_an_archive_holds_several_images_and_shared_blobs_once(
         load_image(source)
     found = load_image(source, "comfyui-vace-cpu")
     assert found.digest == image.digest
-    assert verify(found, world.lock).ok
+    assert not verify(found, world.lock, rendered=world.tiny.root / "rendered").count("failed")
     pushed = push(found, parse_reference(f"{registry}/vace/archived:v1"))
     assert pushed.reference.endswith(image.digest)
     first = archive.read_bytes()
@@ -174,7 +174,7 @@ def test_commands_say_what_is_missing(
         ("build", "gateway", "--override", "x"): "--override 'x' is not understood",
         ("push", "gateway", "registry.example.com/x:1"): "python -m images build gateway",
         ("push", "gateway", "x"): "names no registry",
-        ("save", str(tmp_path / "a.tar")): "python -m images build comfyui-vace --variant cu128",
+        ("save", str(tmp_path / "a.tar")): "python -m images build comfyui-vace --variant cu130",
         ("verify", "oci:/nowhere"): "is not an OCI layout",
     }
     for arguments, says in wrong.items():
@@ -210,6 +210,6 @@ def test_history_does_not_tell_what_the_builder_had_in_its_cache(tmp_path: Path)
         assert after.diff_ids == before.diff_ids
         assert after.made_by() == before.made_by()
         assert len(list((layout / "blobs/sha256").iterdir())) == files
-        assert verify(after, world.lock).ok
+        assert not verify(after, world.lock, rendered=tmp_path / "rendered").count("failed")
         digests.add(after.digest)
     assert len(digests) == 1

@@ -21,6 +21,7 @@ PIP_FOLDERS = (Path("/usr/share/python-wheels"), Path("/usr/lib/python3.11/ensur
 COMFYUI = """\
 ARG BASE=debian:bookworm-slim@sha256:{zeros}
 FROM ${{BASE}}
+RUN find / -xdev -perm /6000 -type f -exec chmod ug-s {{}} +
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 RUN python3 -m venv --without-pip /opt/venv
 RUN --mount=type=bind,source=wheels/pip,target=/wheels/pip \\

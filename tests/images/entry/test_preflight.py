@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vace_comfyui import encoder, gpu
+from vace_comfyui import encoder, gpu, settings
 from vace_comfyui.image import Image
 from vace_comfyui.nvidia import LibraryError
+from vace_comfyui.problems import SettingsError
 
 from images.variants import find, variants
 from tests.images.entry.conftest import Service
@@ -93,7 +94,7 @@ def test_a_manifest_with_nulls_is_refused(service: Service) -> None:
     rows[0] |= {
         "size": None,
         "sha256": None,
-        "derived": {"converter": "fp8-scaled/1", "source": source},
+        "derived": {"converter": "fp8-scaled/2", "source": source},
     }
     service.write_manifest(rows)
     refused = service.run("check")
@@ -237,3 +238,29 @@ def test_settings_that_cannot_be_used_are_all_told(service: Service) -> None:
     refused = service.run("serve")
     assert refused.returncode == 64
     assert "4 problems" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("--lis 0.0.0.0", "--listen"),
+        ("--lis=0.0.0.0", "--listen"),
+        ("--listen 0.0.0.0", "--listen"),
+        ("--extra-model /x", "--extra-model-paths-config"),
+        ("--fas", "--fast"),
+        ("--fas=fp8_matrix_mult", "--fast"),
+        ("--enable-man", "--enable-manager"),
+        ("--multi", "--multi-user"),
+        ("--", "--listen"),
+    ],
+)
+def test_an_abbreviated_flag_is_refused_like_the_whole_one(words: str, flag: str) -> None:
+    """Prevents: a service on every interface by `--lis`, which ComfyUI's parser completes."""
+    with pytest.raises(SettingsError, match=flag):
+        settings.read({"VACE_EXTRA_ARGS": words})
+
+
+def test_other_extra_arguments_are_passed_on() -> None:
+    """Prevents: a refusal of flags that only begin alike, or of values."""
+    words = "--lowvram --preview-method auto --fp8_e4m3fn-unet --verbose=DEBUG --listening"
+    assert settings.read({"VACE_EXTRA_ARGS": words}).extra_args == tuple(words.split())

@@ -89,28 +89,28 @@ def test_every_flag_has_a_reason_and_none_is_fast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "certain"),
+    ("line", "code"),
     [
-        ("Got an OOM, unloading all loaded models.", Exit.OUT_OF_MEMORY, True),
+        ("Got an OOM, unloading all loaded models.", Exit.OUT_OF_MEMORY),
         ("\x1b[31m[ERROR]\x1b[0m Got an OOM, unloading all loaded models.",
-         Exit.OUT_OF_MEMORY, True),
-        ("torch.OutOfMemoryError: Allocation on device ", Exit.OUT_OF_MEMORY, False),
-        ("RuntimeError: CUDA error: out of memory", Exit.OUT_OF_MEMORY, False),
+         Exit.OUT_OF_MEMORY),
+        ("torch.OutOfMemoryError: Allocation on device ", Exit.OUT_OF_MEMORY),
+        ("RuntimeError: CUDA error: out of memory", Exit.OUT_OF_MEMORY),
         ("torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
-         Exit.GPU_DEAD, True),
+         Exit.GPU_DEAD),
         ("!!! Exception during processing !!! CUDA error: unspecified launch failure",
-         Exit.GPU_DEAD, True),
-        ("prompt: CUDA error: unspecified launch failure", Exit.GPU_DEAD, False),
-        ("RuntimeError: CUDA error: no kernel image is available", Exit.GPU_DEAD, False),
+         Exit.GPU_DEAD),
+        ("prompt: CUDA error: unspecified launch failure", Exit.GPU_DEAD),
+        ("RuntimeError: CUDA error: no kernel image is available", Exit.GPU_DEAD),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
-         Exit.KILLED, False),
+         Exit.KILLED),
     ],
 )  # fmt: skip
-def test_lines_of_the_log_are_told_apart(line: str, code: Exit, certain: bool) -> None:
+def test_lines_of_the_log_are_told_apart(line: str, code: Exit) -> None:
     """Prevents: a dead GPU that goes unnoticed because a colour code stands before the words."""
     fault = faults.classify(line)
     assert fault is not None
-    assert (fault.code, fault.certain) == (code, certain)
+    assert fault.code == code
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from vace_weights.errors import AllSourcesFailedError, DiskSpaceError
 from vace_weights.fetch import Target, check_room
 from vace_weights.journal import Journal
 from vace_weights.manifest import SourceFile
-from vace_weights.part import part_paths
+from vace_weights.part import PartFile, part_paths, remove_part
 from vace_weights.ranges import Piece, Pieces
 from vace_weights.stamps import Stamps
 
@@ -54,9 +55,9 @@ def write_manifest(folder: Path, url: str, data: bytes) -> Path:
     return path
 
 
-def start(folder: Path, manifest: Path) -> subprocess.Popen[str]:
+def start(folder: Path, manifest: Path, *options: str) -> subprocess.Popen[str]:
     """`vace-weights fetch` as a process of its own."""
-    command = [sys.executable, "-m", "vace_weights", "fetch", "--to", str(folder)]
+    command = [sys.executable, "-m", "vace_weights", "fetch", "--to", str(folder), *options]
     return subprocess.Popen(
         [*command, "--manifest", str(manifest)],
         stdout=subprocess.PIPE,
@@ -177,6 +178,60 @@ def test_two_fetches_at_once_into_one_folder_fetch_the_file_once(
     assert (folder / "vae" / NAME).read_bytes() == DATA
 
 
+def test_two_fetches_into_two_folders_that_share_their_sources_fetch_the_file_once(
+    tmp_path: Path, site: Site
+) -> None:
+    """Prevents two writers of one part file: wrong bytes under a final name."""
+    hold = threading.Event()
+
+    def held(exchange: Exchange) -> None:
+        hold.wait(20)
+        exchange.send_range()
+
+    site.answer = held
+    manifest = write_manifest(tmp_path, site.url, DATA)
+    document = json.loads(manifest.read_text())
+    (row,) = document["files"]
+    source = {name: row[name] for name in ("name", "size", "sha256", "sources")}
+    row.update(name="made.safetensors", size=None, sha256=None)
+    row["derived"] = {"converter": "fp8-scaled/2", "source": source}
+    del row["sources"]
+    manifest.write_text(json.dumps(document))
+    shared = tmp_path / "shared"
+    options = ("--sources-to", str(shared))
+    first = start(tmp_path / "one", manifest, *options)
+    wait_until(lambda: bool(site.requests), "the first request")
+    second = start(tmp_path / "two", manifest, *options)
+    try:
+        assert second.stdout is not None
+        lines = []
+        while "another fetch, into another folder" not in "".join(lines):
+            lines.append(second.stdout.readline())
+            assert lines[-1], f"ended without waiting: {lines}"
+        assert len(site.requests) == 1
+    finally:
+        hold.set()
+    first_output, _ = first.communicate(timeout=20)
+    second_output, _ = second.communicate(timeout=20)
+    assert "verified, from http" in first_output
+    assert "was there already" in second_output
+    assert len(site.requests) == 1
+    assert (shared / NAME).read_bytes() == DATA
+    assert [path.name for path in shared.iterdir()] == [NAME]
+
+
+def test_the_part_of_a_fetch_that_goes_on_is_not_removed_by_another(tmp_path: Path) -> None:
+    """Prevents a fetch that finds its file whole from taking away what another one writes."""
+    final = tmp_path / NAME
+    paths = part_paths(final)
+    with PartFile(final, len(DATA), SHA256, pytest.fail) as part:
+        part.write(0, memoryview(DATA)[:1000], "first")
+        remove_part(final)
+        assert all(path.exists() for path in paths)
+    remove_part(final)
+    assert not list(tmp_path.iterdir())
+
+
 def test_part_bytes_of_another_version_are_not_used(bench: Bench, site: Site, good: Site) -> None:
     """Prevents a file made of two versions after the manifest was updated."""
     part, state = part_paths(bench.path)
@@ -256,10 +311,14 @@ def test_a_disk_too_small_is_refused_before_the_first_byte(small_disk: Path, goo
     bench.require_nothing_final()
 
 
-def test_the_room_for_all_files_is_counted_together(tmp_path: Path) -> None:
+def test_the_room_for_all_files_is_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Prevents the third file from failing where the first alone would have fitted."""
-    free = shutil.disk_usage(tmp_path).free
-    half = SourceFile("half", free * 2 // 3, SHA256, ())
+    # A disk with a gigabyte free: what the machine's own has changes while the test runs.
+    disk = SimpleNamespace(f_bavail=2**18, f_frsize=4096)
+    monkeypatch.setattr("vace_weights.fetch.os.statvfs", lambda path: disk)
+    half = SourceFile("half", 2**30 * 2 // 3, SHA256, ())
     one = Target(half, tmp_path / "one", ())
     check_room([one])
     with pytest.raises(DiskSpaceError, match="all files together"):

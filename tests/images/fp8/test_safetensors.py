@@ -42,6 +42,25 @@ BROKEN_HEADERS: dict[str, tuple[Any, bytes, type[SafetensorsError], str]] = {
     ),
     "negative shape": ({"a": row(0, 1, shape=[-1])}, b"x", HeaderError, "shape"),
     "true as a shape": ({"a": row(0, 1, shape=[True])}, b"x", HeaderError, "shape"),
+    "a shape of 4000 digits": ({"a": row(0, 1, shape=[10**3999])}, b"x", HeaderError, "shape"),
+    "two sides of 4000 digits": (
+        {"a": row(0, 1, shape=[10**3999, 10**3999])},
+        b"x",
+        HeaderError,
+        "shape",
+    ),
+    "a product beyond 64 bits": (
+        {"a": row(0, 1, shape=[2**62] * 9000)},
+        b"x",
+        HeaderError,
+        "shape",
+    ),
+    "offsets of 4000 digits": (
+        {"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 10**3999]}},
+        b"x",
+        HeaderError,
+        "offsets",
+    ),
     "start behind end": (
         {"a": {"dtype": "U8", "shape": [1], "data_offsets": [1, 0]}},
         b"x",

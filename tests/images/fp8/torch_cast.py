@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+NORMALISED_INPUT = re.compile(r"(self_attn\.[qkv]|cross_attn\.q|ffn\.0)$")
 LAYER = re.compile(r"(vace_)?blocks\.[0-9]+\.((self|cross)_attn\.(q|k|v|o)|ffn\.(0|2))\.weight")
 
 
@@ -58,7 +59,7 @@ def model(source: Path, target: Path, form: str) -> None:
     started = time.perf_counter()
     weights = load_file(source)
     result: dict[str, torch.Tensor] = {}
-    layers = {}
+    layers: dict[str, dict[str, object]] = {}
     for name, weight in weights.items():
         if not LAYER.fullmatch(name):
             result[name] = weight
@@ -68,6 +69,8 @@ def model(source: Path, target: Path, form: str) -> None:
             layer = name.removesuffix(".weight")
             result[name], result[f"{layer}.weight_scale"] = scaled(weight)
             layers[layer] = {"format": "float8_e4m3fn"}
+            if not NORMALISED_INPUT.search(layer):
+                layers[layer]["full_precision_matrix_mult"] = True
     metadata = {"format": "pt"}
     if layers:
         metadata["_quantization_metadata"] = json.dumps({"format_version": "1.0", "layers": layers})

@@ -267,6 +267,27 @@ def test_credentials_come_from_the_file_that_was_given(tmp_path: Path) -> None:
         find_credentials("registry.example.com", file, {})
 
 
+def test_credentials_of_the_environment_go_to_the_registry_that_they_are_for(
+    tmp_path: Path,
+) -> None:
+    """Prevents: a password that any host in a reference receives."""
+    pair = {"VACE_REGISTRY_USERNAME": "somebody", "VACE_REGISTRY_PASSWORD": "secret"}
+    home = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    named = {**pair, **home, "VACE_REGISTRY_HOST": "registry.example.com"}
+    found = find_credentials("registry.example.com", None, named)
+    assert found == Credentials("somebody", "secret")
+    (tmp_path / "auth.json").write_text("{}")
+    for other in (
+        "other.example.com",
+        "registry.example.com:444",
+        "registry.example.com.evil.test",
+    ):
+        assert find_credentials(other, tmp_path / "auth.json", named) is None
+    with pytest.raises(InputError, match="not VACE_REGISTRY_HOST") as refused:
+        find_credentials("registry.example.com", None, {**pair, **home})
+    assert "secret" not in str(refused.value)
+
+
 def test_challenges_are_understood_with_commas_in_quotes() -> None:
     """Prevents: a scope that ends at its first comma."""
     header = 'Bearer realm="https://a/token",service="b",scope="repository:x:pull,push"'

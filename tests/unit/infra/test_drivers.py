@@ -17,6 +17,7 @@ def test_the_driver_fits_gpu_and_image() -> None:
     assert driver_for(BLACKWELL, "auto", "cu130").endswith("-open")
     assert driver_for(A10, "580-server", "cu128") == "580-server"
     assert driver_for("ecs.gn99-unknown.large", "570-server", "cu128") == "570-server"
+    assert driver_for("ecs.gn99-unknown.large", "auto", "cu130") == "580-server"
 
 
 def test_a_system_image_may_bring_the_driver() -> None:
