@@ -11,10 +11,14 @@ compared. Result lines are `name value`, lines for people begin with `#`:
                          1.2 means 20 % slower than the limit
     fetch_stored_limit_ratio  the same, where loopback also stores what it receives, as any fetch
                          must: one connection, plain writes, no hash, no sync
+    fetch_bound_ratio    the least that fetch_limit_ratio can be here: server, receiver and hash
+                         share the cores, so their processor time (of "loopback stored" and of one
+                         SHA-256 stream), spread evenly over all cores, is a limit too. With the
+                         server on another machine it would be smaller
 
 The default folder is in memory where that holds three times the file, because the figure is about
 the program; give a folder on a disk to see the disk in it. The fetch syncs its file to the disk
-before the rename, curl does not.
+before the rename, curl does not; in memory a sync costs nothing, so there they are compared alike.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -43,8 +48,8 @@ NAME = "weights.safetensors"
 
 
 @contextlib.contextmanager
-def file_server(folder: Path) -> Iterator[str]:
-    """The benchmark's server as a process; yields its URL and ends it."""
+def file_server(folder: Path) -> Iterator[tuple[str, int]]:
+    """The benchmark's server as a process; yields its URL and its number, and ends it."""
     program = Path(__file__).with_name("file_server.py")
     server = subprocess.Popen(
         [sys.executable, str(program), str(folder)],
@@ -55,7 +60,7 @@ def file_server(folder: Path) -> Iterator[str]:
     try:
         if server.stdout is None:
             raise RuntimeError("the server has no output")
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}/"
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}/", server.pid
     finally:
         if server.stdin is not None:
             server.stdin.close()
@@ -67,6 +72,15 @@ def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def processor_seconds(server: int) -> float:
+    """What this process, its ended children and the server have used, user and system."""
+    own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    # Behind the name in parentheses, which may hold spaces: see proc_pid_stat(5).
+    fields = Path(f"/proc/{server}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    served = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return served + sum(usage.ru_utime + usage.ru_stime for usage in own)
 
 
 def make_file(path: Path, mebibytes: int) -> str:
@@ -122,14 +136,19 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def measure(folder: Path, mebibytes: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender, one value a round."""
+Seconds = dict[str, list[float]]
+"""Of each contender, one value a round."""
+
+
+def measure(folder: Path, mebibytes: int, rounds: int) -> tuple[Seconds, Seconds]:
+    """Seconds on the clock and of the processors, of each contender."""
     served, size = folder / "served", mebibytes * MEBIBYTE
     served.mkdir()
     sha256 = make_file(served / NAME, mebibytes)
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-    seconds: dict[str, list[float]] = {}
-    with file_server(served) as url:
+    seconds: Seconds = {}
+    processors: Seconds = {}
+    with file_server(served) as (url, server):
         manifest = folder / "manifest.json"
         row = {
             "name": NAME,
@@ -177,12 +196,15 @@ def measure(folder: Path, mebibytes: int, rounds: int) -> dict[str, list[float]]
             "fetch engine": [by_engine],
             "loopback stored": [by_receiving],
         }
-        for _ in range(rounds):
+        for number in range(1, rounds + 1):
+            sys.stderr.write(f"fetch: round {number} of {rounds}\n")
             for name, work in contenders.items():
+                before = processor_seconds(server)
                 seconds.setdefault(name, []).append(timed(work))
+                processors.setdefault(name, []).append(processor_seconds(server) - before)
                 for result in results.get(name, ()):
                     remove(result)
-    return seconds
+    return seconds, processors
 
 
 def choose_folder(given: Path | None, needed: int) -> Path:
@@ -204,14 +226,15 @@ def main() -> None:
     options = parser.parse_args()
     base = choose_folder(options.folder, 3 * options.mebibytes * MEBIBYTE)
     with tempfile.TemporaryDirectory(prefix="fetch-benchmark-", dir=base) as name:
-        seconds = measure(Path(name), options.mebibytes, options.rounds)
+        seconds, processors = measure(Path(name), options.mebibytes, options.rounds)
     medians = {key: statistics.median(values) for key, values in seconds.items()}
+    used = {key: statistics.median(values) for key, values in processors.items()}
     gibibytes = options.mebibytes / 1024
     print(f"# {gibibytes:g} GiB in {base}, {os.cpu_count()} cores, {options.rounds} rounds")
     for key, values in seconds.items():
         print(
             f"# {key:<15} median {medians[key]:.3f} s ({gibibytes / medians[key]:.2f} GiB/s), "
-            f"from {min(values):.3f} to {max(values):.3f}"
+            f"from {min(values):.3f} to {max(values):.3f}, processors {used[key]:.3f} s"
         )
     by_tools = medians["curl"] + medians["sha256sum"]
     limit = max(medians["loopback"], medians["sha256 stream"])
@@ -220,6 +243,8 @@ def main() -> None:
     print(f"fetch_limit_ratio {medians['fetch engine'] / limit:.2f}")
     stored_limit = max(medians["loopback stored"], medians["sha256 stream"])
     print(f"fetch_stored_limit_ratio {medians['fetch engine'] / stored_limit:.2f}")
+    shared = (used["loopback stored"] + used["sha256 stream"]) / len(os.sched_getaffinity(0))
+    print(f"fetch_bound_ratio {max(limit, shared) / limit:.2f}")
 
 
 if __name__ == "__main__":

@@ -15,18 +15,23 @@ from images.builder.cache import Cache, default_cache_folder, remove_tree
 from images.builder.errors import InputError
 from images.builder.facts import IMAGE_LABEL, LOCK_LABEL, OVERRIDES_LABEL, VARIANT_LABEL
 from images.builder.last import last_built, remember
-from images.builder.layouts import link_layout
+from images.builder.layouts import export_layout
 from images.builder.oci import Image, LayoutSource, load_image, open_source
 from images.builder.publish import push, save
 from images.builder.references import parse_reference
-from images.builder.registry import Registry, RegistrySource
-from images.builder.registry_auth import find_credentials
+from images.builder.registry import Registry
+from images.builder.registry_auth import (
+    HOST_VARIABLE,
+    PASSWORD_VARIABLE,
+    USERNAME_VARIABLE,
+    find_credentials,
+)
+from images.builder.registry_source import RegistrySource
 from images.builder.report import megabytes
 from images.builder.request import IMAGES, VARIANTS, BuildRequest, GitOverride, Overrides
 from images.builder.verify import verify
 from images.builder.wheels import WheelCache
 from images.lock import Lock, load
-from images.variants import variants
 
 _Subparsers = argparse._SubParsersAction  # the name that argparse has for it
 
@@ -130,7 +135,7 @@ def _add_verify(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _add_variant(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", default=variants()[0].name, choices=VARIANTS)
+    parser.add_argument("--variant", default=VARIANTS[0], choices=VARIANTS)
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +144,9 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
         "--authfile",
         type=Path,
         metavar="F",
-        help="credentials; default: those of podman or docker login",
+        help=f"credentials; default: those of podman or docker login. {USERNAME_VARIABLE} and "
+        f"{PASSWORD_VARIABLE} in the environment come before the file, for the registry that "
+        f"{HOST_VARIABLE} names (with its port)",
     )
     parser.add_argument(
         "--ca", type=Path, metavar="F", help="authority of the registry's certificate"
@@ -168,7 +175,7 @@ def _build(options: argparse.Namespace) -> int:
         built = build(request, _tell)
         remember(request.cache, built)
         if options.output:
-            link_layout(built.layout, _output_folder(options.output))
+            export_layout(built.layout, _output_folder(options.output))
         reports.append(built)
         if not options.json:
             print(built.text(), flush=True)

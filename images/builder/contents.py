@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from packaging.utils import canonicalize_name
 from vace_weights.errors import ManifestError
 from vace_weights.manifest import Manifest, WeightFile, parse
 
 from images.builder.facts import IMAGE_LABEL, LOCK_LABEL, OVERRIDES_LABEL, VARIANT_LABEL
-from images.builder.installed import Installed, normal_name
+from images.builder.installed import Installed
+from images.builder.models import model_problems
 from images.lock import GitSource, Lock, Wheel
 
 WITH_MODELS = ("weights", "comfyui-vace")
@@ -54,7 +56,9 @@ def locked_wheels(kind: ImageKind, lock: Lock) -> dict[str, Wheel]:
         groups = lock.variants[kind.variant].groups
     else:
         groups = ()
-    return {normal_name(wheel.name): wheel for group in groups for wheel in lock.wheels_of(group)}
+    return {
+        canonicalize_name(wheel.name): wheel for group in groups for wheel in lock.wheels_of(group)
+    }
 
 
 def folder_of(source: GitSource) -> str:
@@ -147,19 +151,9 @@ def _of_models(kind: ImageKind, lock: Lock, installed: Installed) -> Iterator[st
     if manifest is None:
         yield "/opt/models/manifest.json is missing or damaged"
         return
-    stated = {str(file.relative): file for file in manifest.files}
-    for path in sorted(stated.keys() | installed.models.keys()):
-        found = installed.models.get(path)
-        if found is None:
-            yield f"model {path} is in the manifest, but not in the image"
-        elif path not in stated:
-            yield f"model {path} is in the image, but not in its manifest"
-        elif (found.size, found.sha256) != (stated[path].size, stated[path].sha256):
-            yield (
-                f"model {path} has {found.size} bytes with sha256 {found.sha256}; its manifest "
-                f"says {stated[path].size} bytes with {stated[path].sha256}"
-            )
+    yield from model_problems(installed.models, manifest)
     if "weights" not in kind.overrides:
+        stated = {str(file.relative): file for file in manifest.files}
         yield from _of_manifest(stated, lock)
 
 

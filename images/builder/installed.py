@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from packaging.utils import canonicalize_name
+
 from images.builder.oci import Image
 from images.builder.tree import SOURCES, Tree, git_tree_id, read_tree
 
@@ -22,7 +24,6 @@ _DPKG_STATUS = "var/lib/dpkg/status"
 # Not those of Debian's own Python packages; dpkg knows them.
 _METADATA = re.compile(r"(?!usr/lib/python3/).+/[^/]+\.dist-info/METADATA")
 _FIELD = re.compile(r"[\w-]+: ")
-_NORMAL = re.compile(r"[-_.]+")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def read_installed(image: Image) -> Installed:
     manifest = tree.files.get(_MANIFEST)
     return Installed(
         wheels=tuple(_wheels(tree)),
-        debian=tuple(_debian(tree)),
+        debian=tuple(debian_packages(tree)),
         trees=_trees(tree),
         models={
             path: InstalledFile(file.size, file.sha256)
@@ -98,11 +99,6 @@ def read_installed(image: Image) -> Installed:
     )
 
 
-def normal_name(name: str) -> str:
-    """A distribution's name as indexes compare it."""
-    return _NORMAL.sub("-", name).lower()
-
-
 def _wheels(tree: Tree) -> Iterator[InstalledWheel]:
     parser = email.parser.HeaderParser()
     for path in sorted(tree.files):
@@ -111,7 +107,7 @@ def _wheels(tree: Tree) -> Iterator[InstalledWheel]:
             continue
         headers = parser.parsestr(text)
         yield InstalledWheel(
-            name=normal_name(str(headers.get("Name", ""))),
+            name=canonicalize_name(str(headers.get("Name", ""))),
             version=str(headers.get("Version", "")),
             licence=_licence(
                 str(headers.get("License-Expression") or headers.get("License") or ""),
@@ -130,7 +126,8 @@ def _licence(said: str, classifiers: Iterable[str]) -> str:
     return ", ".join(sorted(named))
 
 
-def _debian(tree: Tree) -> Iterator[InstalledDebian]:
+def debian_packages(tree: Tree) -> Iterator[InstalledDebian]:
+    """Debian's installed packages, from dpkg's database; none where there is no database."""
     for paragraph in (tree.text(_DPKG_STATUS) or "").split("\n\n"):
         fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if _FIELD.match(line))
         if "Package" in fields and fields.get("Status", "").endswith(" installed"):

@@ -5,6 +5,7 @@ Everything written is a function of its input: times are 0, owners are 0, names 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -31,6 +32,8 @@ from images.builder.oci import (
     load_image,
 )
 
+_FICLONE = 0x40049409
+"""ioctl of Linux (include/uapi/linux/fs.h) that clones a file; Python 3.11 has no name for it."""
 EPOCH = "1970-01-01T00:00:00Z"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -116,15 +119,19 @@ def forget_build_cache(layout: Path) -> None:
             (blobs / old.digest.partition(":")[2]).unlink()
 
 
-def link_layout(source: Path, target: Path) -> None:
-    """Make ``target`` the same layout as ``source``; hard links where that is possible."""
+def export_layout(source: Path, target: Path) -> None:
+    """Make ``target`` a copy of the layout ``source``, for the user.
+
+    No hard links: whoever edits a file of the copy would change the cache with it.
+    Raises InputError when ``target`` is not empty.
+    """
     if target.exists() and any(target.iterdir()):
         raise InputError(
             f"{target} is not empty; an OCI layout is only written into a new or empty folder, so "
             "that nothing is mixed. Name another, or remove it."
         )
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, target, copy_function=link_or_copy, dirs_exist_ok=True)
+    shutil.copytree(source, target, copy_function=copy_apart, dirs_exist_ok=True)
 
 
 def share_blobs(layout: Path, pool: Path) -> None:
@@ -150,8 +157,25 @@ def share_blobs(layout: Path, pool: Path) -> None:
             known.unlink()
 
 
+def copy_apart(source: str | Path, target: str | Path) -> None:
+    """A file of its own with the same bytes, which share their place on disk where that works.
+
+    The file system may clone a file (btrfs, XFS): no byte is read or written then, and what is
+    written to one of the two later does not reach the other.
+    """
+    with Path(source).open("rb") as original, Path(target).open("wb") as copy:
+        try:
+            fcntl.ioctl(copy, _FICLONE, original.fileno())
+        except OSError:
+            shutil.copyfileobj(original, copy, CHUNK)
+
+
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """A hard link, or a copy where there can be none (another file system)."""
+    """A hard link, or a copy where there can be none (another file system).
+
+    For what nobody writes to again: files inside the cache, and the user's weights in a build
+    context, which is removed with the build.
+    """
     try:
         os.link(source, target)
     except OSError:
@@ -226,12 +250,14 @@ def _start(target: Path) -> Path:
 
 
 def _add_file(blobs: Path, file: Path, media_type: str) -> Descriptor:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    link_or_copy(file, blobs / digest.hexdigest())
-    return Descriptor(media_type, f"sha256:{digest.hexdigest()}", file.stat().st_size)
+    # The file is the user's: copied first, so that what is hashed is what is kept, whatever is done
+    # to the original meanwhile or later.
+    copy = blobs / ".copy"
+    copy_apart(file, copy)
+    with copy.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    copy.replace(blobs / digest)
+    return Descriptor(media_type, f"sha256:{digest}", (blobs / digest).stat().st_size)
 
 
 def _add_json(blobs: Path, document: Mapping[str, Any], media_type: str) -> Descriptor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from vace_weights.errors import ManifestError
 from vace_weights.manifest import Manifest, WeightFile, load, parse
@@ -115,3 +117,36 @@ def _origin(file: WeightFile) -> tuple[str, str] | None:
     if file.derived is None:
         return None
     return file.derived.converter, file.derived.source.sha256
+
+
+class StoredFile(Protocol):
+    """What is known of a file in an image."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its content in hex."""
+
+
+def model_problems(models: Mapping[str, StoredFile], manifest: Manifest) -> Iterator[str]:
+    """Every way in which an image's models are not those of its manifest.
+
+    Args:
+        models: the files below the models folder without the manifest itself, by relative path.
+        manifest: the image's own, complete.
+    """
+    stated = {str(file.relative): file for file in manifest.files}
+    for path in sorted(stated.keys() | models.keys()):
+        found = models.get(path)
+        if found is None:
+            yield f"model {path} is in the manifest, but not in the image"
+        elif path not in stated:
+            yield f"model {path} is in the image, but not in its manifest"
+        elif (found.size, found.sha256) != (stated[path].size, stated[path].sha256):
+            yield (
+                f"model {path} has {found.size} bytes with sha256 {found.sha256}; its manifest "
+                f"says {stated[path].size} bytes with {stated[path].sha256}"
+            )

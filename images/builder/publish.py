@@ -75,9 +75,9 @@ def push(
 ) -> Pushed:
     """Upload what the registry lacks, then the manifest under the tag.
 
-    The manifest comes last, so the tag never names an image that is not whole. Each blob is tried
-    four times. Raises RegistryError, LayerError for a blob that is damaged here, InputError when
-    the target has no tag.
+    The manifest comes last, so the tag never names an image that is not whole. Blobs go in chunks;
+    each request is tried four times. Raises RegistryError, LayerError for a blob that is damaged
+    here, InputError when the target has no tag.
     """
     if not target.tag or target.digest:
         raise InputError(
@@ -86,15 +86,17 @@ def push(
         )
     sent = 0
     blobs = [*image.layers, image.config_descriptor]
-    with Registry(target.host, credentials=credentials, authority=authority) as registry:
+    with Registry(target.host, credentials=credentials, authority=authority, wait=wait) as registry:
         for number, blob in enumerate(blobs, 1):
             what = f"pushing {target}: blob {number} of {len(blobs)}, {megabytes(blob.size)}"
 
-            def send(blob: Descriptor = blob, what: str = what) -> int:
-                telling = Progress(what, 1 + blob.size / _BYTES_PER_SECOND, progress)
-                return _push_blob(registry, target.repository, image, blob, telling)
+            def there(blob: Descriptor = blob) -> bool:
+                return registry.has_blob(target.repository, blob.digest)
 
-            sent += _patiently(send, what, progress, wait)
+            if not _patiently(there, what, progress, wait):
+                with Progress(what, 1 + blob.size / _BYTES_PER_SECOND, progress):
+                    _push_blob(registry, target.repository, image, blob, progress)
+                sent += blob.size
         with image.source.open(image.descriptor) as stream:
             content = stream.read()
         media_type = image.descriptor.media_type or MANIFEST_TYPE
@@ -127,18 +129,22 @@ def save(images: Mapping[str, Image], archive: Path, progress: ProgressCallback)
 
 
 def _push_blob(
-    registry: Registry, repository: str, image: Image, blob: Descriptor, telling: Progress
-) -> int:
-    if registry.has_blob(repository, blob.digest):
-        return 0
-    with telling, _as_file(image, blob) as file:
-        pushed = registry.push_blob(repository, file)
+    registry: Registry,
+    repository: str,
+    image: Image,
+    blob: Descriptor,
+    progress: ProgressCallback,
+) -> None:
+    def tell(sentence: str) -> None:
+        progress(f"pushing {registry.host}/{repository}: {sentence}")
+
+    with _as_file(image, blob) as file:
+        pushed = registry.push_blob(repository, file, tell=tell)
     if pushed.digest != blob.digest:
         raise LayerError(
             f"{image.source.name}: blob {blob.digest} was expected, but its bytes have "
             f"{pushed.digest}. It was damaged or exchanged; build or copy the image again."
         )
-    return blob.size
 
 
 @contextlib.contextmanager

@@ -12,17 +12,17 @@ import hashlib
 import io
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
-from urllib.parse import urljoin
 
 import httpx
 
 from images.builder.oci import INDEX_TYPE, MANIFEST_TYPE, Descriptor
-from images.builder.references import Reference, is_loopback
+from images.builder.references import is_loopback
 from images.builder.registry_auth import Challenge, Credentials, parse_challenge
+from images.builder.registry_bodies import CHUNK, BlobReader, read_bounded
 from images.builder.registry_errors import (
     RegistryAccessError,
     RegistryAnswerError,
@@ -31,16 +31,18 @@ from images.builder.registry_errors import (
     RegistryMissingError,
     RegistryUnreachableError,
 )
+from images.builder.registry_upload import CHUNK_BYTES, Blob, Upload
 
 MANIFEST_LIMIT = 4 << 20
 """Largest manifest in bytes; registries refuse larger ones, too."""
-_CHUNK = 1 << 20
+_SAID_LIMIT = 64 << 10
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 _DOCKER_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_MANIFEST_TYPES = (MANIFEST_TYPE, INDEX_TYPE, *_DOCKER_TYPES)
+MANIFEST_TYPES = (MANIFEST_TYPE, INDEX_TYPE, *_DOCKER_TYPES)
+"""What is asked for: images and indexes, by OCI's and by Docker's names."""
 _PASSING = {429, 502, 503, 504}
 _WAITS_S = (0.5, 2.0, 5.0)
 
@@ -94,7 +96,7 @@ class Registry:
 
     def head_manifest(self, repository: str, selector: str) -> Descriptor:
         """Type, digest and size of a manifest. Raises RegistryError."""
-        answer = self._call("HEAD", repository, f"manifests/{selector}", headers=_ACCEPT)
+        answer, _ = self._read("HEAD", repository, f"manifests/{selector}", headers=_ACCEPT)
         digest = answer.headers.get("Docker-Content-Digest", "")
         if not digest:
             # The header is optional; the content always tells.
@@ -104,14 +106,7 @@ class Registry:
 
     def get_manifest(self, repository: str, selector: str) -> tuple[Descriptor, bytes]:
         """A manifest or index by tag or digest, and where it lies. Raises RegistryError."""
-        answer = self._call("GET", repository, f"manifests/{selector}", headers=_ACCEPT)
-        content = answer.content
-        if len(content) > MANIFEST_LIMIT:
-            raise RegistryAnswerError(
-                f"{self.host}/{repository}: manifest {selector} has {len(content)} bytes; at most "
-                f"{MANIFEST_LIMIT} are allowed, as nothing that is an image needs more. Push the "
-                "image again."
-            )
+        answer, content = self._read("GET", repository, f"manifests/{selector}", headers=_ACCEPT)
         actual = _sha256(content)
         for named in (selector, answer.headers.get("Docker-Content-Digest", "")):
             if named.startswith("sha256:") and named != actual:
@@ -120,38 +115,46 @@ class Registry:
 
     def open_blob(self, repository: str, descriptor: Descriptor) -> BinaryIO:
         """A blob as a stream; reading its end raises RegistryDigestError if it is another."""
-        response = self._call("GET", repository, f"blobs/{descriptor.digest}", stream=True)
+        response = self._send("GET", repository, f"blobs/{descriptor.digest}")
 
         def check(actual: str, size: int) -> None:
             if actual != descriptor.digest or size != descriptor.size:
                 raise self._wrong_digest(repository, descriptor.digest, actual)
 
-        return io.BufferedReader(_Body(response, check), _CHUNK)
+        return io.BufferedReader(BlobReader(response, check), CHUNK)
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether the repository has a blob. Raises RegistryError."""
         try:
-            self._call("HEAD", repository, f"blobs/{digest}")
+            self._read("HEAD", repository, f"blobs/{digest}")
         except RegistryMissingError:
             return False
         return True
 
-    def push_blob(self, repository: str, content: bytes | Path) -> Descriptor:
-        """Upload a blob unless it is there; returns its descriptor, without media type."""
+    def push_blob(
+        self,
+        repository: str,
+        content: bytes | Path,
+        *,
+        tell: Callable[[str], None] = lambda _: None,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> Descriptor:
+        """Upload a blob unless it is there; returns its descriptor, without media type.
+
+        It goes in chunks, and what fails in passing is tried again, see
+        ``images.builder.registry_upload``; ``tell`` gets a sentence each time.
+
+        Raises RegistryError.
+        """
         if isinstance(content, Path):
             with content.open("rb") as stream:
                 digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-            size = content.stat().st_size
+            blob = Blob(digest, content.stat().st_size, lambda: content.open("rb"))
         else:
-            digest, size = _sha256(content), len(content)
-        if not self.has_blob(repository, digest):
-            begun = self._call("POST", repository, "blobs/uploads/")
-            place = urljoin(str(begun.url), begun.headers.get("Location", ""))
-            target = httpx.URL(place).copy_merge_params({"digest": digest})
-            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-            body: Any = content if isinstance(content, bytes) else _chunks(content)
-            self._send("PUT", str(target), repository, headers=headers, content=body)
-        return Descriptor("", digest, size)
+            blob = Blob(_sha256(content), len(content), lambda: io.BytesIO(content))
+        channel = _Channel(self, repository)
+        Upload(channel, blob, wait=self._wait, tell=tell, chunk_bytes=chunk_bytes).run()
+        return Descriptor("", blob.digest, blob.size)
 
     def push_manifest(
         self, repository: str, selector: str, content: bytes, media_type: str
@@ -162,7 +165,7 @@ class Registry:
         to the manifest's subject itself.
         """
         headers = {"Content-Type": media_type}
-        answer = self._call(
+        answer, _ = self._read(
             "PUT", repository, f"manifests/{selector}", headers=headers, content=content
         )
         descriptor = Descriptor(media_type, _sha256(content), len(content))
@@ -174,49 +177,88 @@ class Registry:
     def get_index(self, repository: str, path: str) -> bytes | None:
         """JSON at a path below the repository, or None when there is nothing (404)."""
         try:
-            return self._call("GET", repository, path, headers={"Accept": INDEX_TYPE}).content
+            return self._read("GET", repository, path, headers={"Accept": INDEX_TYPE})[1]
         except RegistryMissingError:
             return None
 
-    def _call(self, method: str, repository: str, path: str, **options: Any) -> httpx.Response:
-        return self._send(method, f"{self._base}{repository}/{path}", repository, **options)
+    def uploads_url(self, repository: str) -> str:
+        """Address that opens an upload."""
+        return f"{self._base}{repository}/blobs/uploads/"
 
-    def _send(
+    def exchange(
         self,
         method: str,
         url: str,
         repository: str,
         *,
+        headers: Mapping[str, str],
+        content: Iterable[bytes] | bytes | None = None,
+        timeout: httpx.Timeout = _TIMEOUT,
+    ) -> httpx.Response:
+        """One request, with what authorizes it; the answer's body is not read yet.
+
+        Content that is no bytes may be iterated more than once, for redirects.
+        Raises RegistryUnreachableError.
+        """
+        sent = dict(headers)
+        if repository in self._authorization and httpx.URL(url).netloc.decode() == self.host:
+            sent["Authorization"] = self._authorization[repository]
+        request = self._client.build_request(
+            method, url, headers=sent, content=content, timeout=timeout
+        )
+        try:
+            return self._client.send(request, stream=True)
+        except (httpx.HTTPError, ssl.SSLError) as error:
+            raise self._unreachable(url, error) from error
+
+    def read(self, answer: httpx.Response, limit: int, what: str) -> bytes:
+        """An answer's body. Raises RegistryAnswerError when it is too long."""
+        try:
+            return read_bounded(answer, limit, f"{self.host}/{what}")
+        except httpx.HTTPError as error:
+            raise self._unreachable(str(answer.url), error) from error
+
+    def said(self, answer: httpx.Response) -> bytes:
+        """The words of a refusal, as far as they are short and can be read."""
+        try:
+            return read_bounded(answer, _SAID_LIMIT, self.host)
+        except (httpx.HTTPError, RegistryAnswerError):
+            return b""
+
+    def _read(
+        self, method: str, repository: str, path: str, **options: Any
+    ) -> tuple[httpx.Response, bytes]:
+        answer = self._send(method, repository, path, **options)
+        return answer, self.read(answer, MANIFEST_LIMIT, f"{repository}: {path}")
+
+    def _send(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        *,
         headers: Mapping[str, str] | None = None,
-        content: Any = None,
-        stream: bool = False,
+        content: bytes | None = None,
     ) -> httpx.Response:
         """Send a request, authorized and repeated as needed. Raises RegistryError."""
         waits = iter(_WAITS_S if method in ("GET", "HEAD") else ())
         authorized = False
+        url = f"{self._base}{repository}/{path}"
         while True:
-            sent = dict(headers or {})
-            if repository in self._authorization and httpx.URL(url).netloc.decode() == self.host:
-                sent["Authorization"] = self._authorization[repository]
-            request = self._client.build_request(method, url, headers=sent, content=content)
-            try:
-                answer = self._client.send(request, stream=stream)
-            except (httpx.HTTPError, ssl.SSLError) as error:
-                raise self._unreachable(url, error) from error
+            answer = self.exchange(method, url, repository, headers=headers or {}, content=content)
             if answer.is_success:
                 return answer
-            if stream:
-                answer.read()
+            said = self.said(answer)
             if answer.status_code == httpx.codes.UNAUTHORIZED and not authorized:
                 authorized = True
-                if self._authorize(answer, repository):
+                if self.authorize(answer, repository):
                     continue
             if answer.status_code in _PASSING and (seconds := next(waits, None)) is not None:
                 self._wait(seconds)
                 continue
-            raise self._refused(answer, method, repository)
+            raise self.refused(answer, said, repository)
 
-    def _authorize(self, answer: httpx.Response, repository: str) -> bool:
+    def authorize(self, answer: httpx.Response, repository: str) -> bool:
         """Prepare what a 401 asks for; False when there is nothing to give."""
         challenge = parse_challenge(answer.headers.get("WWW-Authenticate", ""))
         if challenge is None:
@@ -251,7 +293,7 @@ class Registry:
         except (httpx.HTTPError, ssl.SSLError, httpx.InvalidURL) as error:
             raise self._unreachable(realm, error) from error
         if not answer.is_success:
-            raise self._refused(answer, "GET", repository)
+            raise self.refused(answer, answer.content, repository)
         try:
             found = answer.json()
             token = found.get("token") or found.get("access_token")
@@ -264,10 +306,12 @@ class Registry:
             )
         return token
 
-    def _refused(self, answer: httpx.Response, method: str, repository: str) -> RegistryError:
+    def refused(self, answer: httpx.Response, content: bytes, repository: str) -> RegistryError:
+        """The error for an answer that is not a success, with the words in it."""
         status = answer.status_code
-        said = " ".join(answer.text.split())[:300] if method != "HEAD" else ""
-        what = f"{self.host}/{repository}: {method} {answer.url.path} was answered {status} {said}"
+        said = " ".join(content.decode(errors="replace").split())[:300]
+        request = f"{answer.request.method} {answer.url.path}"
+        what = f"{self.host}/{repository}: {request} was answered {status} {said}"
         if status in (401, 403):
             having = (
                 "no credentials were found" if self._credentials is None else "credentials sent"
@@ -303,71 +347,38 @@ class Registry:
         )
 
 
-class RegistrySource:
-    """One image of a registry, for ``images.builder.oci.load_image``."""
+class _Channel:
+    """One repository, for uploads."""
 
-    def __init__(self, registry: Registry, reference: Reference) -> None:
+    def __init__(self, registry: Registry, repository: str) -> None:
         self._registry = registry
-        self._reference = reference
+        self._repository = repository
+        self.uploads = registry.uploads_url(repository)
 
-    @property
-    def name(self) -> str:
-        """The reference."""
-        return str(self._reference)
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: Iterable[bytes] | None,
+        timeout: httpx.Timeout,
+    ) -> tuple[httpx.Response, bytes]:
+        answer = self._registry.exchange(
+            method, url, self._repository, headers=headers, content=content, timeout=timeout
+        )
+        return answer, self._registry.said(answer)
 
-    def images(self) -> list[Descriptor]:
-        """The one manifest that the reference names. Raises RegistryError."""
-        selector = self._reference.selector
-        return [self._registry.get_manifest(self._reference.repository, selector)[0]]
+    def authorize(self, answer: httpx.Response) -> bool:
+        return self._registry.authorize(answer, self._repository)
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        """A manifest or blob of the image. Raises RegistryError."""
-        repository = self._reference.repository
-        if descriptor.media_type in _MANIFEST_TYPES:
-            return io.BytesIO(self._registry.get_manifest(repository, descriptor.digest)[1])
-        return self._registry.open_blob(repository, descriptor)
+    def refused(self, answer: httpx.Response, content: bytes) -> RegistryError:
+        return self._registry.refused(answer, content, self._repository)
 
-
-class _Body(io.RawIOBase):
-    """An answer's body; its end is checked."""
-
-    def __init__(self, response: httpx.Response, check: Callable[[str, int], None]) -> None:
-        super().__init__()
-        self._response = response
-        self._chunks = response.iter_raw(_CHUNK)
-        self._rest = memoryview(b"")
-        self._hash = hashlib.sha256()
-        self._size = 0
-        self._check = check
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            try:
-                self._rest = memoryview(next(self._chunks, b""))
-            except httpx.HTTPError as error:
-                raise RegistryUnreachableError(
-                    f"{self._response.url.host} ended the transfer after {self._size} bytes: "
-                    f"{error}. The whole blob was expected. Check the network and try again."
-                ) from error
-            if not self._rest:
-                self._check(f"sha256:{self._hash.hexdigest()}", self._size)
-                return 0
-            self._hash.update(self._rest)
-            self._size += len(self._rest)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def close(self) -> None:
-        self._response.close()
-        super().close()
+    def has(self, digest: str) -> bool:
+        return self._registry.has_blob(self._repository, digest)
 
 
-_ACCEPT = {"Accept": ", ".join(_MANIFEST_TYPES)}
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:
@@ -381,9 +392,3 @@ def _media_type(answer: httpx.Response) -> str:
 
 def _sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            yield chunk

@@ -10,9 +10,11 @@ from images.builder.cache import default_cache_folder
 from images.builder.engines import COMPRESSIONS, Compression
 from images.builder.errors import InputError
 from images.lock import FOLDER, LOCK, PINS
+from images.variants import variants
 
 IMAGES = ("comfyui", "weights", "comfyui-vace", "gateway")
-VARIANTS = ("cu128", "cu130", "cpu")
+VARIANTS = tuple(each.name for each in variants())
+"""The table's; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class BuildRequest:
 
     Attributes:
         image: comfyui, weights, comfyui-vace or gateway.
-        variant: cu128, cu130 or cpu; weights and gateway are the same for all.
+        variant: one of ``VARIANTS``; weights and gateway are the same for all.
         weights: folder with the weights and a complete manifest.json, as
             ``python -m vace_weights prepare`` leaves it; for weights and comfyui-vace.
         engine: auto, buildah, podman or docker.
@@ -63,7 +65,7 @@ class BuildRequest:
     """
 
     image: str
-    variant: str = "cu128"
+    variant: str = VARIANTS[0]
     weights: Path | None = None
     engine: str = "auto"
     compression: Compression = "zstd"

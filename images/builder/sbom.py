@@ -30,8 +30,9 @@ from images.builder.installed import Installed, read_installed
 from images.builder.oci import Image, load_image, open_source
 from images.builder.references import parse_reference
 from images.builder.referrers import attach
-from images.builder.registry import Registry, RegistrySource
+from images.builder.registry import Registry
 from images.builder.registry_auth import find_credentials
+from images.builder.registry_source import RegistrySource
 from images.builder.sbom_components import all_components, image_component
 from images.lock import LOCK, Lock, load
 

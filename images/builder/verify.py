@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from vace_weights.manifest import parse
 from images.builder.byte_code import compare_byte_code
 from images.builder.errors import SourceMissingError
 from images.builder.facts import IMAGE_LABEL, LOCK_LABEL, OVERRIDES_LABEL, VARIANT_LABEL
+from images.builder.installed import debian_packages
 from images.builder.layers import LayerError
-from images.builder.models import differences
+from images.builder.models import differences, model_problems
 from images.builder.oci import Image
 from images.builder.placement import (
     BASE_LAYERS,
@@ -31,6 +32,7 @@ from images.builder.placement import (
     wrapper_problems,
 )
 from images.builder.progress import Progress, ProgressCallback
+from images.builder.settings_checks import Finding, leftover_findings, setting_findings
 from images.builder.tree import SOURCES, Tree, git_tree_id, read_tree
 from images.builder.verdict import Check, Report
 from images.builder.wheel_checks import (
@@ -54,11 +56,6 @@ _PACKAGES = {
     "gateway": ("vace_gateway",),
 }
 _KINDS = (*_PACKAGES, "weights")
-_BASE_ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-}
-"""What bases and builders set; harmless with these values."""
 
 
 def verify(
@@ -132,7 +129,7 @@ class _Verifier:
     def run(self, progress: ProgressCallback) -> list[Check]:
         self._labels()
         wiring = self._wiring()
-        self._settings(wiring)
+        self._add_all(setting_findings(self._image.config, wiring))
         what = f"reading {len(self._image.layers)} layers"
         try:
             with Progress(what, 1 + self._image.size / _BYTES_PER_SECOND, progress):
@@ -145,7 +142,7 @@ class _Verifier:
             problems = ["the config names another number of layers"] if missing else []
             self._add("layers", problems, f"{count} blobs have the digests that name them")
             self._add("names", tree.problems, "every runtime unpacks the layers alike")
-            self._files(tree)
+            self._add_all(leftover_findings(tree))
             system = system_problems(tree, self._kind, wiring.wrappers)
             self._add("system files", system, "only the base and Debian's layer have any")
             if self._kind in _PACKAGES:
@@ -190,56 +187,6 @@ class _Verifier:
             return Wiring()
         return wiring_of(texts)
 
-    def _settings(self, wiring: Wiring) -> None:
-        config = self._image.config.get("config") or {}
-        user = str(config.get("User") or "")
-        problem = [] if user == wiring.user else [f"user is {user!r}, {wiring.user!r} is expected"]
-        self._add("user", problem, f"runs as {user}" if user else "data only, nothing runs")
-        for name, key, expected in (
-            ("entry point", "Entrypoint", wiring.entry_point),
-            ("command", "Cmd", wiring.command),
-        ):
-            have = list(config.get(key) or [])
-            problem = [] if have == expected else [f"{name} is {have}, expected {expected}"]
-            self._add(name, problem, " ".join(have) or "none")
-        folder = str(config.get("WorkingDir") or "").rstrip("/")
-        problem = [f"is {folder!r}, not {wiring.folder!r}"] if folder != wiring.folder else []
-        self._add("working folder", problem, folder or "/")
-        rows = [str(row).partition("=") for row in config.get("Env") or []]
-        env = {key: value for key, _, value in rows}
-        inherited = {key: value for key, value in _BASE_ENVIRONMENT.items() if key in env}
-        wanted = {**inherited, **wiring.environment}
-        names = sorted(key for key in {*env, *wanted} if env.get(key) != wanted.get(key))
-        problem = [f"{key} is {env.get(key)!r}, not {wanted.get(key)!r}" for key in names]
-        if len(rows) != len(env):
-            problem.append("a variable is set twice")
-        self._add("environment", problem, f"{len(env)} variables, as the Containerfile sets them")
-        platform = f"{self._image.config.get('os')}/{self._image.config.get('architecture')}"
-        problem = [] if platform == "linux/amd64" else [f"platform is {platform}"]
-        self._add("platform", problem, platform)
-
-    def _files(self, tree: Tree) -> None:
-        def named(test: Callable[[str], bool]) -> list[str]:
-            return sorted({path for path in tree.files if test(path)})
-
-        special = [
-            f"{path} ({file.mode:o})"
-            for path, file in sorted(tree.files.items())
-            if file.kind == "file" and file.mode & 0o6000
-        ]
-        self._add("setuid", special, "no file is setuid or setgid")
-        repositories = named(lambda path: path.endswith("/.git") or path == ".git")
-        self._add("git history", repositories, "no .git folder")
-        caches = named(
-            lambda path: (
-                "/.cache/pip" in f"/{path}"
-                or (path.startswith("var/cache/apt/archives/") and path.endswith(".deb"))
-            )
-        )
-        self._add("caches", caches, "no cache of pip or apt")
-        manager = named(lambda path: "comfyui-manager" in path.lower().replace("_", "-").split("/"))
-        self._add("manager", manager, "ComfyUI-Manager is absent")
-
     def _base(self) -> None:
         if self._skipped("base", "base"):
             return
@@ -269,8 +216,8 @@ class _Verifier:
         self._add("start scripts", problems, f"as the Containerfile writes them: {names}")
 
     def _byte_code(self, tree: Tree) -> None:
-        status = dict(_packages(tree.text("var/lib/dpkg/status") or ""))
-        version = status.get("python3.11", "").partition("-")[0]
+        have = {package.name: package.version for package in debian_packages(tree)}
+        version = have.get("python3.11", "").partition("-")[0]
         found = compare_byte_code(tree, BASE_LAYERS, version)
         if found.unsure and not found.problems:
             shown = "; ".join(found.unsure[:_SHOWN])
@@ -317,11 +264,10 @@ class _Verifier:
     def _debian(self, tree: Tree) -> None:
         if self._skipped("Debian packages", "debian"):
             return
-        status = tree.text("var/lib/dpkg/status")
-        if status is None:
-            self._add("Debian packages", ["var/lib/dpkg/status is missing"], "")
+        have = {package.name: package.version for package in debian_packages(tree)}
+        if not have:
+            self._add("Debian packages", ["dpkg's database is missing or names no package"], "")
             return
-        have = dict(_packages(status))
         locked = self._lock.debian_of("gateway" if self._kind == "gateway" else "comfyui")
         problems = [
             f"{each.name} is {have.get(each.name, 'missing')}, the lock says {each.version}"
@@ -394,18 +340,8 @@ class _Verifier:
         except (ValueError, ManifestError) as error:
             self._add("weights", [f"/opt/models/manifest.json: {error}"], "")
             return
-        problems = []
-        for wanted in manifest.files:
-            file = models.pop(str(wanted.relative), None)
-            if file is None:
-                problems.append(f"{wanted.relative} is missing")
-            elif (file.size, file.sha256) != (wanted.size, wanted.sha256):
-                problems.append(
-                    f"{wanted.relative} has {file.size} bytes and sha256 {file.sha256}, its "
-                    f"manifest says {wanted.size} and {wanted.sha256}"
-                )
         models.pop("manifest.json", None)
-        problems += [f"{path} is not in the manifest" for path in sorted(models)]
+        problems = list(model_problems(models, manifest))
         self._add("weights", problems, f"{len(manifest.files)} files, as their manifest says")
         if not self._skipped("weights of the lock", "weights"):
             locked = parse(self._lock.weights, "the lock's weights")
@@ -424,6 +360,10 @@ class _Verifier:
     def _skip(self, name: str, sentence: str) -> None:
         self._checks.append(Check(name, "skipped", sentence))
 
+    def _add_all(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._add(finding.check, finding.problems, finding.fine)
+
     def _add(self, name: str, problems: Sequence[str], fine: str) -> None:
         if not problems:
             self._checks.append(Check(name, "ok", fine))
@@ -432,17 +372,3 @@ class _Verifier:
         more = len(problems) - _SHOWN
         sentence = shown + (f"; and {more} more" if more > 0 else "")
         self._checks.append(Check(name, "failed", sentence))
-
-
-def _packages(status: str) -> Sequence[tuple[str, str]]:
-    """Names and versions of installed packages in dpkg's database."""
-    found = []
-    for paragraph in status.split("\n\n"):
-        fields = dict(
-            line.split(": ", 1)
-            for line in paragraph.splitlines()
-            if ": " in line and not line.startswith(" ")
-        )
-        if fields.get("Status", "").endswith(" installed"):
-            found.append((fields.get("Package", ""), fields.get("Version", "")))
-    return found

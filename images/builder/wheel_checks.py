@@ -11,37 +11,33 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from images.builder.tree import Tree
 from images.lock import Wheel
 
 _DIST_INFO = re.compile(r"(?P<site>(?:opt|usr/local)/.*?site-packages)/(?P<info>[^/]+)\.dist-info")
-_NAME = re.compile(r"[-_.]+")
 _PIP_NOTES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 Finder = Callable[[Wheel], Path | None]
 """Finds a wheel's file on this machine."""
 
 
-def canonical_name(name: str) -> str:
-    """A package's name as indexes compare it."""
-    return _NAME.sub("-", name).lower()
-
-
 def installed(tree: Tree) -> dict[str, tuple[str, str]]:
     """Version and dist-info folder of each package installed by pip, by canonical name."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for path in tree.files:
         match = _DIST_INFO.fullmatch(path.removesuffix("/METADATA"))
         if match and path.endswith("/METADATA"):
             fields = _fields(tree.text(path) or "")
             name = fields.get("name", match["info"].partition("-")[0])
-            found[canonical_name(name)] = (fields.get("version", ""), path.rpartition("/")[0])
+            found[canonicalize_name(name)] = (fields.get("version", ""), path.rpartition("/")[0])
     return found
 
 
 def version_problems(tree: Tree, wheels: list[Wheel]) -> list[str]:
     """Packages that are missing, superfluous, or of another version than the lock's."""
     have = installed(tree)
-    wanted = {canonical_name(wheel.name): wheel.version for wheel in wheels}
+    wanted: dict[str, str] = {canonicalize_name(wheel.name): wheel.version for wheel in wheels}
     problems = [
         f"{name} {version} is missing" for name, version in wanted.items() if name not in have
     ]
@@ -128,7 +124,7 @@ def wheel_problems(tree: Tree, wheels: list[Wheel], find: Finder) -> tuple[int, 
     have = installed(tree)
     for wheel in wheels:
         path = find(wheel)
-        place = have.get(canonical_name(wheel.name))
+        place = have.get(canonicalize_name(wheel.name))
         if path is None or place is None:
             continue
         compared += 1

@@ -26,6 +26,7 @@ from vace_weights.errors import (
     StalledError,
     UnreachableError,
 )
+from vace_weights.head import BoundedResponse, SlowHeadError
 
 MAX_REDIRECTS = 8
 STALL_S = 30.0
@@ -231,6 +232,7 @@ class Connection:
                 )
         else:
             connection = http.client.HTTPConnection(host, port, timeout=self._stall_s)
+        connection.response_class = BoundedResponse
         return connection
 
 
@@ -361,11 +363,14 @@ def _too_slow(came: int, waited_s: float, least_rate: float, asked: Asked) -> St
 
 def _mapped(error: Exception, asked: Asked, stall_s: float) -> SourceError:
     if isinstance(error, TimeoutError):
+        slow = isinstance(error, SlowHeadError)
         return StalledError(
             file=asked.file,
             source=asked.source,
-            expected=f"bytes at least every {stall_s:g} s",
-            came="nothing for that long",
+            expected=f"all headers within {stall_s:g} s"
+            if slow
+            else f"bytes at least every {stall_s:g} s",
+            came="a part of them" if slow else "nothing for that long",
             advice="The connection hangs; it is opened again, then the next source is tried. On a "
             "very slow line raise --stall-seconds.",
         )

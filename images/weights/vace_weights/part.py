@@ -61,6 +61,8 @@ class PartFile:
         self.resumed = known.total
         self._changed = threading.Condition()
         self._record_lock = threading.Lock()
+        # The kernel lets one thread at a time write to a file and makes the others spin.
+        self._write_lock = threading.Lock()
         self._unsynced = 0
         self._closing = False
         self._over = False
@@ -121,7 +123,8 @@ class PartFile:
         position, left = offset, view
         try:
             while left:
-                count = os.pwrite(self._handle, left, position)
+                with self._write_lock:
+                    count = os.pwrite(self._handle, left, position)
                 position += count
                 left = left[count:]
         except OSError as error:

@@ -34,6 +34,11 @@ _FLUSH_S = 0.25
 """Bytes wait at most this long in a half-full buffer before they are stored."""
 
 
+ENOUGH_RATE = 384 * MEBIBYTE
+"""Bytes a second at which another connection is of no use: about what one SHA-256 stream takes on
+common processors, and more than 3 Gbit/s. More of them would only contend for cores and locks."""
+_LOOK_S = 0.1
+"""Each further connection is opened when less than ENOUGH_RATE came for so long."""
 PROGRESS_BYTES = 64 * 1024
 """A failure after at least this much new data counts as the first one again."""
 
@@ -48,7 +53,7 @@ class TransferOptions:
 
     connections: int = 4
     chunk_bytes: int = 8 * MEBIBYTE
-    buffer_bytes: int = 512 * 1024
+    buffer_bytes: int = 2 * MEBIBYTE
     stall_s: float = STALL_S
     least_rate: float = LEAST_RATE
     attempts: int = 5
@@ -104,7 +109,9 @@ class Transfer:
                 return
             for number in range(1, min(self._options.connections, len(self._queue) + 1)):
                 name = f"weights range {number}"
-                helpers.append(threading.Thread(target=self._help, name=name, daemon=True))
+                helpers.append(
+                    threading.Thread(target=self._help, args=(number,), name=name, daemon=True)
+                )
                 helpers[-1].start()
             self._work(connection, begun)
             for helper in helpers:
@@ -137,7 +144,9 @@ class Transfer:
         for connection in connections:
             connection.interrupt()
 
-    def _help(self) -> None:
+    def _help(self, number: int) -> None:
+        if not self._is_wanted(number):
+            return
         connection = self._connection()
         try:
             self._work(connection, None)
@@ -145,6 +154,22 @@ class Transfer:
             self._give_up(error)
         finally:
             connection.close()
+
+    def _is_wanted(self, number: int) -> bool:
+        """Wait until another connection would be of use; False when there is nothing left."""
+        pause = (number - 1) * _LOOK_S
+        while not self._stop.wait(pause):
+            with self._lock:
+                before = self._stored
+            if self._stop.wait(_LOOK_S):
+                break
+            with self._lock:
+                if not self._queue:
+                    break
+                if self._stored - before < ENOUGH_RATE * _LOOK_S:
+                    return True
+            pause = 0
+        return False
 
     def _begin(self, connection: Connection) -> tuple[Chunk, Head] | None:
         """The first chunk and the head of its answer; None when one stream brought everything."""

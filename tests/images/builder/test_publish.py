@@ -14,12 +14,13 @@ from images.builder import publish as module
 from images.builder.cache import default_cache_folder
 from images.builder.errors import DiskSpaceError, InputError
 from images.builder.layers import LayerError
-from images.builder.layouts import copy_image, forget_build_cache, layout_of_root, link_layout
+from images.builder.layouts import copy_image, export_layout, forget_build_cache, layout_of_root
 from images.builder.oci import ArchiveSource, LayoutSource, load_image, open_source
 from images.builder.publish import push, save
 from images.builder.references import parse_reference
-from images.builder.registry import Registry, RegistrySource
+from images.builder.registry import Registry
 from images.builder.registry_errors import RegistryUnreachableError
+from images.builder.registry_source import RegistrySource
 from images.builder.verify import verify
 from tests.images.builder.handmade import World, make_world
 from tests.images.supply.registries import run_registry
@@ -139,10 +140,10 @@ def test_layouts_are_copied_whole_and_never_mixed(world: World, tmp_path: Path) 
     image = load_image(LayoutSource(tmp_path / "oci"))
     copy_image(image, tmp_path / "copy")
     assert load_image(open_source(f"oci:{tmp_path / 'copy'}")).digest == image.digest
-    link_layout(tmp_path / "copy", tmp_path / "linked")
+    export_layout(tmp_path / "copy", tmp_path / "linked")
     assert load_image(LayoutSource(tmp_path / "linked")).digest == image.digest
     with pytest.raises(InputError, match="is not empty"):
-        link_layout(tmp_path / "copy", tmp_path / "linked")
+        export_layout(tmp_path / "copy", tmp_path / "linked")
 
 
 def test_a_root_file_system_becomes_the_same_image_every_time(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import threading
 import time
@@ -138,3 +139,66 @@ def run_token_server(identity: Identity) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}/token"
         server.shutdown()
         thread.join()
+
+
+class BreakingLine:
+    """Forwards connections to a registry, and ends the first that has carried too much.
+
+    Attributes:
+        address: ``127.0.0.1:<port>``.
+        broken: number of connections that were ended, at most one.
+    """
+
+    def __init__(self, target: str, limit: int) -> None:
+        host, _, port = target.partition(":")
+        self._target = (host, int(port))
+        self._limit = limit
+        self._carried = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.broken = 0
+
+    def serve(self) -> None:
+        """Take connections until the listener is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                far = socket.create_connection(self._target)
+                self._sockets += [near, far]
+                for source, sink, counted in ((near, far, True), (far, near, False)):
+                    threading.Thread(
+                        target=self._forward, args=(source, sink, counted), daemon=True
+                    ).start()
+
+    def close(self) -> None:
+        """End all connections."""
+        for each in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 14):
+                self._carried += len(chunk) if counted else 0
+                if counted and not self.broken and self._carried > self._limit:
+                    self.broken += 1
+                    break
+                sink.sendall(chunk)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def run_breaking_line(target: str, limit: int) -> Iterator[BreakingLine]:
+    """A line to ``target`` (host:port) that breaks once, after ``limit`` bytes towards it."""
+    line = BreakingLine(target, limit)
+    thread = threading.Thread(target=line.serve, daemon=True)
+    thread.start()
+    try:
+        yield line
+    finally:
+        line.close()
+        thread.join(10)

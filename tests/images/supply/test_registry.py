@@ -17,7 +17,7 @@ from images.builder.errors import InputError
 from images.builder.oci import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, Descriptor, load_image
 from images.builder.references import parse_reference
 from images.builder.referrers import attach, referrers
-from images.builder.registry import Registry, RegistrySource
+from images.builder.registry import Registry
 from images.builder.registry_auth import Credentials, find_credentials, parse_challenge
 from images.builder.registry_errors import (
     RegistryAccessError,
@@ -26,6 +26,7 @@ from images.builder.registry_errors import (
     RegistryMissingError,
     RegistryUnreachableError,
 )
+from images.builder.registry_source import RegistrySource
 from tests.images.supply.registries import (
     HTPASSWD,
     ISSUER,

@@ -268,9 +268,9 @@ def test_the_command_attaches_the_list_to_the_image_that_it_describes(
              "--lock", str(tmp_path / "lock.json")]
         )  # fmt: skip
         assert options.run(options) == 0
-        [row] = referrers(registry, "vace/test", image.digest, MEDIA_TYPE)
+        [attached_row] = referrers(registry, "vace/test", image.digest, MEDIA_TYPE)
         printed = parse_reference(capsys.readouterr().out.strip())
-        assert row.descriptor.digest == printed.digest
+        assert attached_row.descriptor.digest == printed.digest
         attached = json.loads(registry.get_manifest("vace/test", printed.digest)[1])
         [layer] = attached["layers"]
         assert layer["size"] == file.stat().st_size
