@@ -6,7 +6,8 @@ carries this stack's tags, or (because tags may come a moment later) none.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from infra import openapi
@@ -27,6 +28,71 @@ class Found:
     delete: Callable[[], object] | None
 
 
+INSTANCE = "alicloud:ecs/instance:Instance"
+DISK = "alicloud:ecs/ecsDisk:EcsDisk"
+ADDRESS = "alicloud:ecs/eipAddress:EipAddress"
+SECURITY_GROUP = "alicloud:ecs/securityGroup:SecurityGroup"
+VSWITCH = "alicloud:vpc/switch:Switch"
+VPC = "alicloud:vpc/network:Network"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listing:
+    """How a kind that has a list with tags is found and deleted.
+
+    Attributes:
+        action: lists them; ``rows`` leads to the list in its answer.
+        filters: parameter of the action by input of the resource; ``fixed``: more parameters.
+        name: field of a row and the input that it must equal, where the filters do not see to it.
+        id_key: field of a row, and parameter of the action ``delete``; ``force``: more of those.
+    """
+
+    product: str
+    action: str
+    rows: tuple[str, str]
+    filters: Mapping[str, str]
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    name: tuple[str, str] | None = None
+    id_key: str
+    delete: str
+    force: Mapping[str, str] = field(default_factory=dict)
+
+
+_LISTED = {
+    INSTANCE: _Listing(
+        product="ecs", action="DescribeInstances", rows=("Instances", "Instance"),
+        filters={"InstanceName": "instanceName", "VSwitchId": "vswitchId"},
+        fixed={"PageSize": "100"},
+        id_key="InstanceId", delete="DeleteInstance", force={"Force": "true"},
+    ),
+    DISK: _Listing(
+        product="ecs", action="DescribeDisks", rows=("Disks", "Disk"),
+        filters={"DiskName": "diskName"}, fixed={"PageSize": "100"},
+        id_key="DiskId", delete="DeleteDisk",
+    ),
+    ADDRESS: _Listing(
+        product="vpc", action="DescribeEipAddresses", rows=("EipAddresses", "EipAddress"),
+        filters={"EipName": "addressName"}, fixed={"PageSize": "100"},
+        name=("Name", "addressName"), id_key="AllocationId", delete="ReleaseEipAddress",
+    ),
+    SECURITY_GROUP: _Listing(
+        product="ecs", action="DescribeSecurityGroups", rows=("SecurityGroups", "SecurityGroup"),
+        filters={"VpcId": "vpcId", "SecurityGroupName": "securityGroupName"},
+        id_key="SecurityGroupId", delete="DeleteSecurityGroup",
+    ),
+    VSWITCH: _Listing(
+        product="vpc", action="DescribeVSwitches", rows=("VSwitches", "VSwitch"),
+        filters={"VpcId": "vpcId"}, fixed={"PageSize": "50"},
+        name=("VSwitchName", "vswitchName"), id_key="VSwitchId", delete="DeleteVSwitch",
+    ),
+    VPC: _Listing(
+        product="vpc", action="DescribeVpcs", rows=("Vpcs", "Vpc"),
+        filters={"VpcName": "vpcName"}, fixed={"PageSize": "50"},
+        name=("VpcName", "vpcName"), id_key="VpcId", delete="DeleteVpc",
+    ),
+}  # fmt: skip
+
+
 class Cloud:
     """Finds what an unfinished creation made, by the type's own name or id fields."""
 
@@ -35,15 +101,15 @@ class Cloud:
         self._known = known
         self._clients = clients
         self._finders: dict[str, Callable[[Inputs], list[Found]]] = {
-            "alicloud:ecs/instance:Instance": self._instances,
+            INSTANCE: partial(self._listed, INSTANCE),
             "alicloud:ecs/eipAssociation:EipAssociation": self._eip_association,
             "alicloud:ecs/ecsDiskAttachment:EcsDiskAttachment": self._disk_attachment,
             "alicloud:ecs/ramRoleAttachment:RamRoleAttachment": self._role_of_instance,
-            "alicloud:ecs/ecsDisk:EcsDisk": self._disks,
-            "alicloud:ecs/eipAddress:EipAddress": self._addresses,
-            "alicloud:ecs/securityGroup:SecurityGroup": self._security_groups,
-            "alicloud:vpc/switch:Switch": self._vswitches,
-            "alicloud:vpc/network:Network": self._vpcs,
+            DISK: partial(self._listed, DISK),
+            ADDRESS: partial(self._listed, ADDRESS),
+            SECURITY_GROUP: partial(self._listed, SECURITY_GROUP),
+            VSWITCH: partial(self._listed, VSWITCH),
+            VPC: partial(self._listed, VPC),
             "alicloud:ram/rolePolicyAttachment:RolePolicyAttachment": self._policy_attachment,
             "alicloud:ram/policy:Policy": self._policy,
             "alicloud:ram/role:Role": self._role,
@@ -95,31 +161,20 @@ class Cloud:
             return []
         return [Found(name, (lambda: delete(name)) if _ours(tags, inputs) else None)]
 
-    def _instances(self, inputs: Inputs) -> list[Found]:
-        rows = self._call(
-            "ecs",
-            "DescribeInstances",
-            InstanceName=inputs["instanceName"],
-            VSwitchId=inputs["vswitchId"],
-            PageSize="100",
-        )["Instances"]["Instance"]
-        return self._pick(
-            "alicloud:ecs/instance:Instance",
-            rows,
-            inputs,
-            "InstanceId",
-            lambda name: self._call("ecs", "DeleteInstance", InstanceId=name, Force="true"),
-        )
+    def _listed(self, kind: str, inputs: Inputs) -> list[Found]:
+        how = _LISTED[kind]
+        filters = {parameter: inputs[key] for parameter, key in how.filters.items()}
+        answer: Any = self._call(how.product, how.action, **filters, **how.fixed)
+        for key in how.rows:
+            answer = answer[key]
+        if how.name is not None:
+            shown, key = how.name
+            answer = [row for row in answer if row.get(shown) == inputs[key]]
 
-    def _disks(self, inputs: Inputs) -> list[Found]:
-        rows = self._call("ecs", "DescribeDisks", DiskName=inputs["diskName"], PageSize="100")
-        return self._pick(
-            "alicloud:ecs/ecsDisk:EcsDisk",
-            rows["Disks"]["Disk"],
-            inputs,
-            "DiskId",
-            lambda name: self._call("ecs", "DeleteDisk", DiskId=name),
-        )
+        def delete(name: str) -> object:
+            return self._call(how.product, how.delete, **{how.id_key: name}, **how.force)
+
+        return self._pick(kind, answer, inputs, how.id_key, delete)
 
     def _disk_attachment(self, inputs: Inputs) -> list[Found]:
         rows = self._call("ecs", "DescribeDisks", DiskIds=json.dumps([inputs["diskId"]]))
@@ -133,19 +188,6 @@ class Cloud:
             for row in rows["Disks"]["Disk"]
             if row.get("InstanceId") == inputs["instanceId"]
         ]
-
-    def _addresses(self, inputs: Inputs) -> list[Found]:
-        rows = self._call(
-            "vpc", "DescribeEipAddresses", EipName=inputs["addressName"], PageSize="100"
-        )["EipAddresses"]["EipAddress"]
-        named = [row for row in rows if row.get("Name") == inputs["addressName"]]
-        return self._pick(
-            "alicloud:ecs/eipAddress:EipAddress",
-            named,
-            inputs,
-            "AllocationId",
-            lambda name: self._call("vpc", "ReleaseEipAddress", AllocationId=name),
-        )
 
     def _eip_association(self, inputs: Inputs) -> list[Found]:
         rows = self._call("vpc", "DescribeEipAddresses", AllocationId=inputs["allocationId"])
@@ -184,47 +226,6 @@ class Cloud:
             )
             for _ in attached
         ]
-
-    def _security_groups(self, inputs: Inputs) -> list[Found]:
-        rows = self._call(
-            "ecs",
-            "DescribeSecurityGroups",
-            VpcId=inputs["vpcId"],
-            SecurityGroupName=inputs["securityGroupName"],
-        )["SecurityGroups"]["SecurityGroup"]
-        return self._pick(
-            "alicloud:ecs/securityGroup:SecurityGroup",
-            rows,
-            inputs,
-            "SecurityGroupId",
-            lambda name: self._call("ecs", "DeleteSecurityGroup", SecurityGroupId=name),
-        )
-
-    def _vswitches(self, inputs: Inputs) -> list[Found]:
-        rows = self._call("vpc", "DescribeVSwitches", VpcId=inputs["vpcId"], PageSize="50")
-        named = [
-            row
-            for row in rows["VSwitches"]["VSwitch"]
-            if row.get("VSwitchName") == inputs["vswitchName"]
-        ]
-        return self._pick(
-            "alicloud:vpc/switch:Switch",
-            named,
-            inputs,
-            "VSwitchId",
-            lambda name: self._call("vpc", "DeleteVSwitch", VSwitchId=name),
-        )
-
-    def _vpcs(self, inputs: Inputs) -> list[Found]:
-        rows = self._call("vpc", "DescribeVpcs", VpcName=inputs["vpcName"], PageSize="50")
-        named = [row for row in rows["Vpcs"]["Vpc"] if row.get("VpcName") == inputs["vpcName"]]
-        return self._pick(
-            "alicloud:vpc/network:Network",
-            named,
-            inputs,
-            "VpcId",
-            lambda name: self._call("vpc", "DeleteVpc", VpcId=name),
-        )
 
     def _exists(self, product: str, action: str, **parameters: str) -> bool:
         try:

@@ -1,7 +1,8 @@
 """``python -m rehearsal.images``: build every image and verify it, without the outside world.
 
 The builder, the Containerfiles and the checks are those of ``python -m images``; the base image,
-the sources and the weights come from this machine (see README.md), and the images say so.
+the sources and the weights come from this machine, and the images say so (images/README.md, "What
+is proven, and how").
 """
 
 from __future__ import annotations

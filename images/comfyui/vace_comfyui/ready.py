@@ -54,7 +54,7 @@ def ready(settings: Settings, seconds: float = READY_SECONDS) -> Answer:
             infos = {name: api.node(name) for name in NODES}
         listed = _listed(infos)
     except NoAnswerError as error:
-        return Answer(False, (*reasons, f"ComfyUI does not answer: {error}"))
+        return Answer(False, (*reasons, f"ComfyUI gives no usable answer: {error}"))
     missing = [name for name, info in infos.items() if info is None]
     if missing:
         reasons.append(f"node classes are missing: {', '.join(missing)} (see the log for "
@@ -75,7 +75,7 @@ def _listed(infos: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:
             with expected(f"/object_info/{loader}"):
                 choices = info["input"]["required"][field][0]
                 if not isinstance(choices, list):
-                    raise TypeError(f"{field} is {choices!r}, no list of files")
+                    raise TypeError(f"{field} is {choices!r:.120}, no list of files")
                 found[folder] = choices
     return found
 
@@ -88,10 +88,10 @@ def health(settings: Settings, seconds: float = HEALTH_SECONDS) -> Answer:
     """
     try:
         with Api(settings, seconds) as api:
-            api.get("/system_stats")
+            api.alive()
             running = api.queue().running
     except NoAnswerError as error:
-        return Answer(False, (f"ComfyUI does not answer: {error}",))
+        return Answer(False, (f"ComfyUI gives no usable answer: {error}",))
     silent = state.silent_seconds(settings.state)
     if running and settings.stall_seconds and silent > settings.stall_seconds:
         return Answer(

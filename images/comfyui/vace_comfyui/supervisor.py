@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import queue
 import signal
@@ -25,6 +26,8 @@ from vace_comfyui.state import Board, start_time
 
 TICK_SECONDS = 0.1
 PROGRESS_SECONDS = 15.0
+ANSWER_SECONDS = 5.0
+"""Longest wait for one answer while it drains."""
 ACTIVITY_SECONDS = 1.0
 STOP_STEPS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """SIGINT is what ComfyUI tidies up after; the others are for one that hangs."""
@@ -45,6 +48,8 @@ class Supervisor:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._stop_warm_up = threading.Event()
+        self._served = threading.Event()
+        self._phase = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._status: int | None = None
         self._oom_kills = _oom_kills()
@@ -86,7 +91,7 @@ class Supervisor:
             self.settings,
             self._events.put,
             self._stop,
-            serving=lambda: self.board.state.phase != "starting",
+            serving=self._served.is_set,
             probe=self._probe,
         )
         for target, arguments in ((self._read, (judge,)), (self._warm, ())):
@@ -108,8 +113,10 @@ class Supervisor:
                     return self._cut_off()
                 elif event in STOPPING:
                     draining = True
-                    self._stop_warm_up.set()
-                    self.board.update(phase="draining")
+                    # Whoever finds ComfyUI up at this moment must not call it serving again.
+                    with self._phase:
+                        self._stop_warm_up.set()
+                        self.board.update(phase="draining")
                     say(f"{event.name}: draining for at most {self.settings.drain_seconds:g} s")
                     threading.Thread(target=self._drain, daemon=True).start()
             self._reap()
@@ -155,7 +162,11 @@ class Supervisor:
     def _warm(self) -> None:
         if not warmup.wait_until_up(self.settings, self._stop_warm_up):
             return
-        self.board.update(phase="serving")
+        self._served.set()
+        with self._phase:
+            if self._stop_warm_up.is_set():
+                return
+            self.board.update(phase="serving")
         if not self.settings.warm_up:
             say("ComfyUI answers; the warm-up is turned off (VACE_WARMUP=0)")
             return
@@ -179,28 +190,26 @@ class Supervisor:
     def _drain(self) -> None:
         """Wait until nothing runs or waits; then report how the stop may go on."""
         deadline = time.monotonic() + self.settings.drain_seconds
-        told, worked, answered = 0.0, False, self.board.state.phase == "serving"
+        told, worked = -math.inf, False
         while True:
-            try:
-                with Api(self.settings, 5.0) as api:
-                    left = len(api.queue().busy)
-                answered = True
-            except NoAnswerError as error:
-                if not answered and start_time(self.board.state.pid) is not None:
-                    say(f"drain: it has not begun to serve ({error})")
-                    break
-                # It answers late while it is busy: that is no reason to cut it off.
-                left = 1
-            if not left:
+            left, unknown = self._left(max(deadline - time.monotonic(), TICK_SECONDS))
+            # It answers late while it is busy: no answer is no reason to cut it off.
+            alive = start_time(self.board.state.pid) is not None
+            if unknown and alive and not self._served.is_set():
+                say(f"drain: it has not begun to serve ({unknown})")
+                self._events.put(Exit.OK)
+                return
+            if not left and not unknown:
                 break
             worked = True
-            if time.monotonic() >= deadline:
-                say(f"drain: {left} prompts are left after {self.settings.drain_seconds:g} s")
+            now = time.monotonic()
+            if now >= deadline:
+                say(f"drain: {_remainder(left, unknown)} after {self.settings.drain_seconds:g} s")
                 self._events.put(Exit.CUT_OFF)
                 return
-            if time.monotonic() - told >= PROGRESS_SECONDS:
-                told = time.monotonic()
-                say(f"drain: {left} prompts run or wait, {deadline - told:.0f} s left")
+            if now - told >= PROGRESS_SECONDS:
+                told = now
+                say(f"drain: {_remainder(left, unknown)}; waiting for {deadline - now:.0f} s more")
             if self._stop.wait(TICK_SECONDS):
                 return
         if worked:
@@ -208,12 +217,22 @@ class Supervisor:
         say("drain: nothing runs or waits")
         self._events.put(Exit.OK)
 
-    def _cut_off(self) -> Exit:
+    def _left(self, seconds: float) -> tuple[int, str]:
+        """How many prompts run or wait; or 0, and why that is not known."""
         try:
-            with Api(self.settings, 1.0) as api:
-                return Exit.CUT_OFF if api.queue().busy else Exit.OK
-        except NoAnswerError:
-            return Exit.CUT_OFF
+            with Api(self.settings, min(ANSWER_SECONDS, seconds)) as api:
+                left = len(api.queue().busy)
+        except NoAnswerError as error:
+            return 0, str(error)
+        self._served.set()
+        return left, ""
+
+    def _cut_off(self) -> Exit:
+        left, unknown = self._left(1.0)
+        if not left and not unknown:
+            return Exit.OK
+        say(f"drain: {_remainder(left, unknown)}")
+        return Exit.CUT_OFF
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._child is not None  # noqa: S101
@@ -253,6 +272,13 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._reap()
+
+
+def _remainder(left: int, unknown: str) -> str:
+    """What a drain still waits for."""
+    if unknown:
+        return f"it is not known whether prompts are left ({unknown})"
+    return f"{left} prompts are left"
 
 
 def _oom_kills() -> int:

@@ -72,7 +72,7 @@ def wait_until_up(settings: Settings, stop: threading.Event) -> bool:
     while not stop.wait(POLL_SECONDS):
         try:
             with Api(settings, 5.0) as api:
-                api.get("/system_stats")
+                api.alive()
         except NoAnswerError:
             continue
         return True
