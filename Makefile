@@ -21,7 +21,7 @@ help: ## List the targets
 	@echo "usage: make TARGET"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "variables: PYTHON=/path/to/python3.11  TARGET=ecs  KEEP=1  VARIANT=cpu  PYTEST_ARGS='-k name'"
+	@echo "variables: PYTHON=/path/to/python3.11  TARGET=ecs  KEEP=1  VARIANT=cpu  URL=https://host  PYTEST_ARGS='-k name'"
 
 .PHONY: setup
 setup: ## Install Debian packages that are missing, and .venv from requirements.lock
@@ -55,6 +55,14 @@ bench-images: setup ## Speed of fetch and conversion, and bytes that an update m
 	@$(RUN) benchmarks/images/convert.py
 	@$(AS_ROOT) $(RUN) benchmarks/images/pull.py
 
+.PHONY: bench-smoke
+bench-smoke: venv ## Speed of the content checks on one clip of 81 frames
+	@$(RUN) benchmarks/smoke/media.py
+
+.PHONY: conformance
+conformance: venv ## Compare a server with what a real ComfyUI answered (URL=https://host; without it, the simulated one)
+	$(RUN) -m $(if $(URL),smoke_tests.conformance --url $(URL),rehearsal.comfyui.conformance)
+
 .PHONY: test
 test: setup toolchain ## All tests: unit, then engine, then machine; with coverage
 	@mkdir -p reports && $(RUN) -m coverage erase
@@ -69,11 +77,12 @@ test-unit: venv ## The tests that need neither the engine nor a machine
 	$(PYTEST) -m "not engine and not machine"
 
 .PHONY: lint
-lint: venv ## Formatting, lint rules, types, and whether lock and Containerfiles are fresh
+lint: venv ## Formatting, lint rules, types, and whether lock, Containerfiles and workflows are fresh
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(RUN) -m images check
+	$(RUN) -m smoke_tests.workflows check
 
 .PHONY: fmt
 fmt: venv ## Format the code and fix what can be fixed

@@ -52,7 +52,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as Alibaba Cloud sells it; ``drivers`` that a service offers, its default first."""
+    """A GPU as Alibaba Cloud sells it; ``drivers`` that a service offers, its default first.
+
+    Attributes:
+        device: how CUDA names the card, without its maker; empty where that is not known.
+        memory_gib: tells cards of one name apart; 0 where the name does.
+        fp16_tflops, bf16_tflops, fp8_tflops: dense peaks; None where not known or not there.
+        memory_gb_per_s: peak rate of the GPU's memory; None where not known.
+        peak_source: where the peaks are from, and what is inferred.
+    """
 
     gpu: str
     where: tuple[str, ...]
@@ -60,6 +68,13 @@ class Gpu:
     drivers: tuple[str, ...]
     source: str
     date: date
+    device: str = ""
+    memory_gib: int = 0
+    fp16_tflops: float | None = None
+    bf16_tflops: float | None = None
+    fp8_tflops: float | None = None
+    memory_gb_per_s: float | None = None
+    peak_source: str = ""
 
     def choices(self) -> list[tuple[str, Variant]]:
         """Return (driver, variant) for every driver that the service offers and that suffices."""
@@ -102,6 +117,18 @@ def gpus() -> tuple[Gpu, ...]:
         Gpu(**{**row, "where": tuple(row["where"]), "drivers": tuple(row["drivers"])})
         for row in _table()["gpus"]
     )
+
+
+def gpu_of_device(name: str, memory_gib: float) -> Gpu | None:
+    """Return the row of a card by what CUDA says of it; None for one that the table lacks.
+
+    Args:
+        name: for example ``NVIDIA A10`` or ``cuda:0 NVIDIA L20 : cudaMallocAsync``.
+        memory_gib: of the card; the nearest row counts where several have the name.
+    """
+    words = re.findall(r"[A-Za-z0-9]+", name)
+    found = [each for each in gpus() if each.device and each.device in words]
+    return min(found, key=lambda each: abs(each.memory_gib - memory_gib), default=None)
 
 
 @cache

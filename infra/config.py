@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from images import variants
+from images import profiles, variants
 from infra import naming
 
 EARLIEST_EXPIRY = date(2026, 11, 1)
@@ -107,6 +107,7 @@ class Settings(BaseModel):
     image_family: Annotated[str, Field(pattern=r"^[\w:.-]+$")]
     image_id: OptionalText
     image_variant: str
+    speed_profile: str
     gpu_driver: Annotated[str, Field(pattern=r"^(auto|none|\d{3}(-server)?(-open)?)$")]
     system_disk_gib: Annotated[int, Field(ge=40, le=2048, alias="systemDiskGiB")]
     data_disk_gib: Annotated[int, Field(ge=20, le=32768, alias="dataDiskGiB")]
@@ -154,6 +155,16 @@ class Settings(BaseModel):
             raise ValueError(
                 f"must be one of {', '.join(names)}, the variants that images are built as; "
                 "`python -m images variants` says which GPU and driver each needs"
+            )
+        return value
+
+    @field_validator("speed_profile")
+    @classmethod
+    def _profile_exists(cls, value: str) -> str:
+        if value not in profiles.names():
+            raise ValueError(
+                f"must be one of {', '.join(profiles.names())}, because each stands for flags that "
+                "were looked at one by one; images/profiles.toml says what each turns on"
             )
         return value
 

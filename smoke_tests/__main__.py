@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from smoke_tests import settings
+from smoke_tests.levels import DEFAULT_LEVEL, LEVELS
+from smoke_tests.report import JUNIT_FILE
 from smoke_tests.terminal import PLUGIN, Narrator
 
 EPILOG = """\
@@ -26,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line's definition."""
     cli = argparse.ArgumentParser(
         prog="python -m smoke_tests",
-        description="Make the reference video on a running service and check it.",
+        description="Make videos on a running service and check them and its door.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--token-file", metavar="FILE", help=settings.HELP["token_file"])
     cli.add_argument("--ca-file", metavar="FILE", help=settings.HELP["ca_file"])
     cli.add_argument("--outputs", metavar="FILE", help=settings.HELP["outputs"])
+    cli.add_argument("--stack", metavar="NAME", help=settings.HELP["stack"])
+    cli.add_argument("--stack-dir", metavar="DIR", help=settings.HELP["stack_dir"])
+    cli.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL, help=settings.HELP["level"])
     cli.add_argument(
         "--artifacts",
         metavar="DIR",
@@ -48,11 +53,20 @@ def parser() -> argparse.ArgumentParser:
         help=settings.HELP["timeout"],
     )
     cli.add_argument(
+        "--stall-seconds",
+        metavar="S",
+        type=float,
+        default=settings.DEFAULT_STALL_S,
+        help=settings.HELP["stall_seconds"],
+    )
+    cli.add_argument("--restart-command", metavar="COMMAND", help=settings.HELP["restart_command"])
+    cli.add_argument(
         "--allow-simulated", action="store_true", help=settings.HELP["allow_simulated"]
     )
     cli.add_argument(
         "--allow-plain-http", action="store_true", help=settings.HELP["allow_plain_http"]
     )
+    cli.add_argument("-x", "--fail-fast", action="store_true", help="stop after the first failure")
     cli.add_argument("-k", metavar="EXPRESSION", help="only tests whose names match, as in pytest")
     return cli
 
@@ -69,15 +83,21 @@ def main(arguments: list[str] | None = None) -> int:
         "addopts=",
         "--capture=no",
         f"--artifacts={options.artifacts}",
-        f"--junitxml={Path(options.artifacts) / 'junit.xml'}",
+        f"--junitxml={Path(options.artifacts) / JUNIT_FILE}",
         f"--smoke-timeout={options.timeout}",
+        f"--stall-seconds={options.stall_seconds}",
+        f"--level={options.level}",
     ]
-    for name in ("url", "token_file", "ca_file", "outputs"):
+    for name in (
+        "url", "token_file", "ca_file", "outputs", "stack", "stack_dir", "restart_command",
+    ):  # fmt: skip
         if getattr(options, name):
             passed.append(f"--{name.replace('_', '-')}={getattr(options, name)}")
     for name in ("allow_simulated", "allow_plain_http"):
         if getattr(options, name):
             passed.append(f"--{name.replace('_', '-')}")
+    if options.fail_fast:
+        passed.append("-x")
     if options.k:
         passed += ["-k", options.k]
     return int(pytest.main(passed, plugins=[_Register()]))

@@ -9,86 +9,24 @@ import os
 import secrets
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smoke_tests import levels, report_page
 from smoke_tests import settings as smoke_settings
-from smoke_tests.comfy_client import (
-    BadTarget,
-    ComfyClient,
-    ComfyError,
-    Download,
-    JobResult,
-    NotComfyUI,
-    OutputFile,
-    Unreachable,
-    Workflow,
-    WrongCertificate,
-    WrongToken,
-)
+from smoke_tests.comfy_client import BadTarget, ComfyClient, ComfyError
 from smoke_tests.media import Clip, MediaError
 from smoke_tests.report import Report, earlier_hashes
+from smoke_tests.session import FATAL, Run, SimulatedService, Video, repeat_command
 from smoke_tests.settings import HELP, Settings
-from smoke_tests.terminal import NOT_TRIED, PLUGIN, SIMULATED_BANNER, Narrator
+from smoke_tests.terminal import NOT_TRIED, PLUGIN, SIMULATED_BANNER, Narrator, title
 
-# Cheap and telling first: when the service is down, nothing else needs to be said.
-ORDER = ("test_health", "test_auth", "test_models", "test_reference_workflow", "test_traps")
-# After one of these every further test could only repeat it.
-FATAL = (Unreachable, WrongCertificate, WrongToken, NotComfyUI)
 MARGIN_S = 120.0  # on top of --timeout, before pytest-timeout kills a test that hangs
 
 RUN = pytest.StashKey["Run"]()
-
-
-class SimulatedService(Exception):  # noqa: N818 - says what was found
-    """The service is a simulation and this run was not told to accept one."""
-
-
-@dataclass
-class Run:
-    """What the tests of one session share.
-
-    Attributes:
-        submitted, result, file, download, clip: of the reference run, once it was made.
-        fatal: why the remaining tests are pointless, or empty.
-    """
-
-    settings: Settings
-    report: Report
-    folder: Path
-    client: ComfyClient
-    submitted: Workflow | None = None
-    result: JobResult | None = None
-    file: OutputFile | None = None
-    download: Download | None = None
-    clip: Clip | None = None
-    fatal: str = ""
-    started: float = field(default_factory=time.monotonic)
-
-    def identify(self) -> None:
-        """Ask the service what it is: versions, and whether it is simulated.
-
-        Raises:
-            ConnectionProblem: it does not answer as ComfyUI does.
-        """
-        stats, self.report.simulated = self.client.system_stats()
-        self.report.take_versions(stats)
-
-    def refuse_simulation(self) -> None:
-        """Raise SimulatedService for a simulation that was not allowed; asks first if needed.
-
-        Called before a video is made too, so that choosing tests by name cannot go around it.
-        """
-        if self.report.simulated is None:
-            self.identify()
-        if self.report.simulated and not self.settings.allow_simulated:
-            raise SimulatedService(
-                f"{self.report.url} says that it is simulated: no model runs there. "
-                "Test a real service, or say --allow-simulated to check the protocol only."
-            )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -98,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--token-file", metavar="FILE", help=HELP["token_file"])
     group.addoption("--ca-file", metavar="FILE", help=HELP["ca_file"])
     group.addoption("--outputs", metavar="FILE", help=HELP["outputs"])
+    group.addoption("--stack", metavar="NAME", help=HELP["stack"])
+    group.addoption("--stack-dir", metavar="DIR", help=HELP["stack_dir"])
+    group.addoption(
+        "--level", choices=levels.LEVELS, default=levels.DEFAULT_LEVEL, help=HELP["level"]
+    )
     group.addoption("--artifacts", metavar="DIR", help=HELP["artifacts"])
     # not --timeout: pytest-timeout owns that name; __main__ and the hook below translate
     group.addoption(
@@ -107,6 +50,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help=HELP["timeout"] + "; --timeout means the same here",
     )
+    group.addoption(
+        "--stall-seconds",
+        metavar="S",
+        type=float,
+        default=smoke_settings.DEFAULT_STALL_S,
+        help=HELP["stall_seconds"],
+    )
+    group.addoption("--restart-command", metavar="COMMAND", help=HELP["restart_command"])
     group.addoption("--allow-simulated", action="store_true", help=HELP["allow_simulated"])
     group.addoption("--allow-plain-http", action="store_true", help=HELP["allow_plain_http"])
 
@@ -122,6 +73,11 @@ def _settings(config: pytest.Config) -> Settings | None:
         token_file=_option(config, "token_file"),
         ca_file=_option(config, "ca_file"),
         outputs=_option(config, "outputs"),
+        stack=_option(config, "stack"),
+        stack_dir=_option(config, "stack_dir"),
+        level_name=_option(config, "level", levels.DEFAULT_LEVEL),
+        stall_s=_option(config, "stall_seconds", smoke_settings.DEFAULT_STALL_S),
+        restart_command=_option(config, "restart_command"),
         artifacts=_option(config, "artifacts"),
         timeout_s=float(timeout or smoke_settings.DEFAULT_TIMEOUT_S),
         allow_simulated=bool(_option(config, "allow_simulated")),
@@ -152,18 +108,30 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         factory = pytest.TempPathFactory.from_config(config, _ispytest=True)
         folder = factory.mktemp("smoke")
     folder.mkdir(parents=True, exist_ok=True)
-    report = Report(url=settings.target.url, run_id=secrets.token_hex(4))
+    report = Report(
+        url=settings.target.url,
+        run_id=secrets.token_hex(4),
+        level=settings.level,
+        command=repeat_command(settings, _option(config, "keyword", "")),
+    )
     report.seen_sha256 = earlier_hashes(settings.artifacts)
     config.stash[RUN] = Run(settings, report, folder, ComfyClient(settings.target))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the files, and give tests that wait for a video the time they were promised."""
+    """Choose the level's files, order them, and give tests the time they were promised."""
     run = config.stash.get(RUN, None)
     here = Path(__file__).parent
     mine = [item for item in items if here in item.path.parents]
-    mine.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else 99)
-    items[:] = mine + [item for item in items if here not in item.path.parents]
+    others = [item for item in items if here not in item.path.parents]
+    if run is not None:
+        chosen = run.settings.level
+        left_out = [item for item in mine if not levels.belongs(item.path.stem, chosen)]
+        mine = [item for item in mine if item not in left_out]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+    mine.sort(key=lambda item: levels.place(item.path.stem))
+    items[:] = mine + others
     if run is not None and config.pluginmanager.hasplugin("timeout"):
         for item in mine:
             item.add_marker(pytest.mark.timeout(run.settings.timeout_s + MARGIN_S))
@@ -192,6 +160,10 @@ def pytest_runtest_makereport(
     elif isinstance(error, MediaError | SimulatedService | AssertionError | pytest.fail.Exception):
         # pytest appends the values compared; the sentence in front of them has them already
         message = str(error).partition("\nassert ")[0]
+    token = run.settings.target.token
+    if token and token in message:
+        # a server may answer with what it was sent
+        message = message.replace(token, "[hidden]")
     if report.failed and message:
         # the sentence stands in for a traceback through code that works as it should
         report.longrepr = message
@@ -201,17 +173,26 @@ def pytest_runtest_makereport(
         run.report.tests.append(
             {
                 "name": item.nodeid.rpartition("::")[2],
+                "file": item.path.stem,
+                "title": title(item),
                 "outcome": report.outcome,
                 "seconds": round(report.duration, 3),
-                "message": message or (report.longreprtext if report.failed else ""),
+                "message": message or _reason(report),
             }
         )
     return report
 
 
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test did not pass, when no error of ours says so."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return report.longreprtext if report.failed else ""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write report.json; a run in which nothing passed is no success."""
+    """Write report.json and report.html; a run in which nothing passed is no success."""
     run = session.config.stash.get(RUN, None)
     if run is None:
         return
@@ -220,7 +201,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run.report.passed = int(exitstatus) == 0 and "passed" in outcomes and "failed" not in outcomes
     run.report.timings_s["total"] = round(time.monotonic() - run.started, 3)
     if run.settings.artifacts is not None:
-        run.report.write(run.settings.artifacts)
+        hide = (run.settings.target.token,)
+        run.report.write(run.settings.artifacts, hide=hide)
+        report_page.write(run.report, run.settings.artifacts, hide=hide)
     narrator = session.config.pluginmanager.getplugin(PLUGIN)
     if isinstance(narrator, Narrator):
         narrator.summary(run)
@@ -267,8 +250,16 @@ def stranger(guarded: Run) -> Iterator[ComfyClient]:
 
 
 @pytest.fixture
-def clip(run: Run) -> Clip:
-    """The decoded video of the reference run."""
-    if run.clip is None:
-        pytest.skip("there is no video: the reference workflow did not make one")
-    return run.clip
+def video(run: Run) -> Video:
+    """The video of this level, downloaded."""
+    if run.video is None or run.video.download is None:
+        pytest.skip("there is no video: the workflow did not make one")
+    return run.video
+
+
+@pytest.fixture
+def clip(video: Video) -> Clip:
+    """The decoded video of this level."""
+    if video.clip is None:
+        pytest.skip("there is no video that could be read")
+    return video.clip

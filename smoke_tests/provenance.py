@@ -11,7 +11,12 @@ CHECK = "made_by_this_run"
 
 
 def made_by_this_run(
-    clip: Clip, file: OutputFile, submitted: Workflow, *, seen_sha256: Iterable[str]
+    clip: Clip,
+    file: OutputFile,
+    submitted: Workflow,
+    *,
+    seen_sha256: Iterable[str],
+    embeds_graph: bool = True,
 ) -> Finding:
     """Check a downloaded video against the graph that was submitted.
 
@@ -20,6 +25,7 @@ def made_by_this_run(
 
     Args:
         seen_sha256: hashes of videos of earlier runs.
+        embeds_graph: whether the workflow stores its graph in the file (save_metadata).
 
     Raises:
         MediaError: one of the three contradicts.
@@ -41,6 +47,13 @@ def made_by_this_run(
             "the server returned an old file under a new name.",
         )
     embedded = clip.embedded_graph
+    if embedded is None and not embeds_graph:
+        return Finding(
+            CHECK,
+            f"{file.filename}, new content",
+            f"prefix {prefix}, new content",
+            "An old or cached file proves nothing about the service as it is now.",
+        )
     if embedded is None:
         return Finding(
             CHECK,

@@ -20,6 +20,9 @@ WORKFLOW_FILE = Path(__file__).parent / "workflows" / "reference.api.json"
 EXPECTED = Expectation(width=480, height=480, frames=49, fps=Fraction(16))
 IMAGE_NAME = "example.png"
 IMAGE_SIZE = (640, 480)
+# Small enough to take seconds once the models are loaded; the sizes are the least that the model's
+# patches of 16 pixels and the encoder take, 5 frames are the first number after 1 of the form 4n+1.
+TINY = {"width": 96, "height": 96, "frames": 5, "steps": 2}
 # Inputs that name a file of a model; their choices in object_info are the files on the server.
 MODEL_INPUTS = ("unet_name", "clip_name", "vae_name")
 
@@ -47,6 +50,14 @@ def example_image() -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
+
+
+def write_example_image(folder: Path) -> Path:
+    """The example image as a file in the folder `inputs` of a run's results."""
+    path = folder / "inputs" / IMAGE_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(example_image())
+    return path
 
 
 def missing_nodes(graph: Workflow, object_info: dict[str, Any]) -> list[str]:

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smoke_tests.comfy_client import Progress
+from smoke_tests.report import PAGE_FILE
 
 if TYPE_CHECKING:
-    from smoke_tests.conftest import Run
+    from smoke_tests.session import Run
 
-PROGRESS_EVERY_S = 1.0  # seconds between progress lines; something that changed shows within 2 s
+LINE_EVERY_S = 5.0  # seconds between progress lines in a log
+BAR_EVERY_S = 0.1  # and between two drawings of the bar on a terminal
+SHORT_WAIT_S = 2.0  # seconds for which nobody wants to know the rest
+LEAST_GROWTH = 3.0  # percent; a guess from less jumps about
+BAR_WIDTH = 20
+ERASE = "\r\x1b[2K"
 WIDTH = 100
 SIMULATED_BANNER = (
     "SIMULATED: this ComfyUI runs no model. The run proves the protocol and the deployment, "
@@ -41,28 +47,69 @@ def announce(config: pytest.Config, line: str) -> None:
 
 
 class ProgressLines:
-    """Prints a job's progress, at most one line a second, and each change within two.
+    """Shows a job's progress with steps and time left: a bar in place, or a line now and then.
 
-    A change that comes too soon after a line waits for the next call; the client calls every
-    second.
+    On a terminal the bar is drawn over itself, ten times a second at most, and is gone when the
+    job ends. Elsewhere (a pipeline's log) there is a line at the start, one each LINE_EVERY_S,
+    and one at the end. A change that comes too soon waits for the next call; the client calls
+    every second.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._start = time.monotonic()
-        self._last = -PROGRESS_EVERY_S
+        self._live = config.pluginmanager.hasplugin(PLUGIN) and sys.stdout.isatty()
+        self._every = BAR_EVERY_S if self._live else LINE_EVERY_S
+        self._last = -self._every
         self._text = ""
+        self._left = TimeLeft()
 
     def __call__(self, progress: Progress) -> None:
+        """Show a moment."""
         now = time.monotonic()
         text = str(progress)
+        left = self._left(progress.percent, now) if progress.state == "running" else ""
         ended = progress.percent >= 100
-        if text == self._text or (now - self._last < PROGRESS_EVERY_S and not ended):
+        unchanged = text == self._text and not self._live
+        if unchanged or (now - self._last < self._every and not ended):
             return
         self._last, self._text = now, text
         if progress.state == "running":
-            text = " " * (3 - len(f"{progress.percent:.0f}")) + text  # aligns the percentages
-        announce(self._config, f"        {now - self._start:6.1f} s  {text}")
+            text = (
+                f"[{_bar(progress.percent)}] " + " " * (3 - len(f"{progress.percent:.0f}")) + text
+            )
+        line = f"        {now - self._start:6.1f} s  {text}" + (f"  {left}" if left else "")
+        if not self._live:
+            announce(self._config, line)
+        elif ended:
+            print(ERASE, end="", flush=True)
+        else:
+            print(ERASE + line[:WIDTH], end="", flush=True)
+
+
+class TimeLeft:
+    """How long a job will still take, from how fast its percentage has grown so far.
+
+    Nothing is said for waits shorter than SHORT_WAIT_S, nor before there is something to go by.
+    """
+
+    def __init__(self) -> None:
+        self._begun: tuple[float, float] | None = None
+
+    def __call__(self, percent: float, now: float) -> str:
+        """The words for a percentage at a time in seconds; empty when there is nothing to say."""
+        if self._begun is None:
+            self._begun = (percent, now)
+        grown, took = percent - self._begun[0], now - self._begun[1]
+        if took < SHORT_WAIT_S or grown < LEAST_GROWTH or percent >= 100:
+            return ""
+        seconds = round(took / grown * (100 - percent))
+        return f"about {seconds // 60}:{seconds % 60:02} left"
+
+
+def _bar(percent: float) -> str:
+    full = round(BAR_WIDTH * min(100.0, percent) / 100)
+    return "#" * full + "." * (BAR_WIDTH - full)
 
 
 class Narrator:
@@ -120,11 +167,13 @@ class Narrator:
             verdict += " (simulated)"
         print(f"{verdict}  {report.url}  {counts or 'nothing ran'} in {seconds:.1f} s")
         if run.settings.artifacts is not None:
-            print(f"results: {run.settings.artifacts}")
+            print(f"results: {run.settings.artifacts}, to be read in {PAGE_FILE}")
 
     def _line(self, word: str, colour: str, text: str, report: pytest.TestReport) -> None:
         seconds = f"{report.duration:7.2f} s" if report.when == "call" else ""
         space = WIDTH - 6 - len(seconds)
+        if sys.stdout.isatty():
+            print(ERASE, end="")  # a progress bar that was left behind by an error
         print(f"{self._paint(f'{word:4}', colour)}  {text[:space]:{space}}{seconds}", flush=True)
         if report.failed:
             print(_wrapped(" " * 6, report.longreprtext), flush=True)
@@ -141,6 +190,8 @@ def title(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
     check = callspec.params.get("check") if callspec else None
     doc = (getattr(check, "__doc__", None) or getattr(function, "__doc__", None) or "").strip()
+    if callspec and not callable(check):
+        return f"{item.name.partition('[')[2].rstrip(']')}: {doc.splitlines()[0].rstrip('.')}"
     return doc.splitlines()[0].rstrip(".") if doc else item.name
 
 

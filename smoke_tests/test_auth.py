@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from smoke_tests.comfy_client import ComfyClient, Deadline, is_loopback
-from smoke_tests.conftest import Run
+from smoke_tests.session import Run
 
 # Reading, writing and the pages of the browser interface: every kind of route that ComfyUI has.
 GUARDED = (

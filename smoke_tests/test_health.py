@@ -1,7 +1,7 @@
 """Is the service there, is it ready, and is it the real thing?"""
 
 from smoke_tests.comfy_client import ComfyClient, is_loopback
-from smoke_tests.conftest import Run
+from smoke_tests.session import Run
 
 
 def test_comfyui_answers_through_the_url(run: Run) -> None:

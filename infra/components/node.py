@@ -31,6 +31,7 @@ def node_settings(
         "gateway_image": settings.gateway_image,
         "data_disk_id": data_disk_id,
         "gpu_driver": gpu_driver,
+        "speed_profile": settings.speed_profile,
         "results": {
             "bucket": bucket,
             "endpoint": _oss_endpoint(settings.region),

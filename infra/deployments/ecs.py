@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_alicloud as alicloud
 
-from infra import catalogue, drivers, placement, provider
+from infra import catalogue, drivers, placement, provider, speed
 from infra.components.address import Address
 from infra.components.identity import Identity
 from infra.components.network import Network
@@ -31,8 +31,8 @@ def deploy(
             raise what makes the rest pointless.
 
     Raises:
-        placement.PlacementError: the catalogue has no fitting instance type, or GPU, driver and
-            image variant do not go together.
+        placement.PlacementError: the catalogue has no fitting instance type, or GPU, driver, image
+            variant and speed profile do not go together.
         ImageError: the image family has no image in the region.
     """
     cloud = provider.make(settings.region)
@@ -123,6 +123,7 @@ def cost(settings: Settings, instance_type: str) -> str:
 
 
 def _driver(settings: Settings, instance_type: str) -> str:
+    speed.check(instance_type, settings.speed_profile)
     return drivers.driver_for(instance_type, settings.gpu_driver, settings.image_variant)
 
 

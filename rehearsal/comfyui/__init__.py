@@ -6,14 +6,16 @@ of generated. Every answer carries ``X-Simulated: comfyui``; it never passes for
 
 How the parts hang together::
 
-    settings, faults            what the operator asked for
+    settings, faults, control   what the operator asked for; the Unix socket to ask for more
     flags, model_paths, main    the same in ComfyUI's own flags, as a source tree
     folders, catalogue          files on disk; node classes (object_info)
     validation                  POST /prompt: the real refusals, word for word
     prompt_queue, execution     one worker thread takes prompts and runs their nodes
     graph, cache, progress      order of nodes; what need not run again; progress messages
-    nodes/                      what each node class does
-    pictures, video_files       drawing frames; reading and writing videos
+    nodes/, node_context        what each node class does, and what it may use
+    scene, drawing, pictures    what is painted; what the inputs make of it; scaling
+    video_files, output_files   reading and writing videos; what a fault does to a written one
+    damage, misbehaviour        broken pictures and files; broken answers
     hub, routes/, server        WebSocket clients and HTTP
 
 Start it with ``python -m rehearsal.comfyui``.

@@ -7,6 +7,7 @@ The tree::
     ├── UnreadableImage       reported as PIL.UnidentifiedImageError
     └── NotSimulated          the class exists in ComfyUI, but has no behaviour here
     Interrupted               POST /interrupt; not a failure of a node
+    Abandoned                 the prompt is forgotten, as by a restart; nobody hears of it
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class NotSimulated(NodeError):  # noqa: N818
 
 class Interrupted(Exception):  # noqa: N818
     """The running prompt was interrupted."""
+
+
+class Abandoned(Exception):  # noqa: N818
+    """The running prompt was forgotten, as by a restart of the process."""

@@ -6,113 +6,27 @@ import copy
 import hashlib
 import json
 import logging
-import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rehearsal.comfyui.cache import Cache, Result
 from rehearsal.comfyui.catalogue import Catalogue
-from rehearsal.comfyui.errors import Interrupted, NodeError, NotSimulated
-from rehearsal.comfyui.faults import Fault, Faults
+from rehearsal.comfyui.errors import Abandoned, Interrupted, NodeError, NotSimulated
+from rehearsal.comfyui.faults import Faults
 from rehearsal.comfyui.folders import Folders, OutsideFolderError
 from rehearsal.comfyui.graph import ExecutionOrder
+from rehearsal.comfyui.node_context import Behaviour, Hub, Interrupt, NodeContext, NodeResult
+from rehearsal.comfyui.output_files import age_shown
 from rehearsal.comfyui.progress import Progress
 from rehearsal.comfyui.prompt_queue import Item, PromptQueue
+from rehearsal.comfyui.settings import PREVIEW_METHODS
 from rehearsal.comfyui.validation import FILE_INPUTS, Graph, is_link
 
 log = logging.getLogger(__name__)
 
 #: Classes whose further inputs depend on a chosen format; others ignore inputs they do not declare.
 TAKES_ANY_INPUT = frozenset({"VHS_VideoCombine", "SaveVideo"})
-
-
-class Hub(Protocol):
-    """Where messages to WebSocket clients go; callable from any thread."""
-
-    def send(self, event: str, data: Any, client_id: str | None) -> None:
-        """Send a JSON message to one client, or to all when ``client_id`` is None."""
-
-    def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
-        """Send a node's text as the binary message that ComfyUI uses for it."""
-
-
-class Interrupt:
-    """The interrupt flag: set by POST /interrupt, looked at between nodes and between steps."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        """Interrupt what runs."""
-        self._event.set()
-
-    def clear(self) -> None:
-        """Forget an interrupt that came too late."""
-        self._event.clear()
-
-    def check(self) -> None:
-        """Raises Interrupted when the flag is set, and takes it down."""
-        if self._event.is_set():
-            self._event.clear()
-            raise Interrupted
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass, but no longer than until an interrupt (then raises Interrupted)."""
-        if self._event.wait(seconds):
-            self.check()
-
-
-@dataclass(frozen=True)
-class NodeContext:
-    """What a node may use while it runs.
-
-    Attributes:
-        node_id: its id in the graph.
-        graph: the whole prompt, with ``is_changed`` beside the inputs of file nodes.
-        extra_pnginfo: the workflow that the browser sent along, or an empty dict.
-        folders: where files are.
-        step_seconds: duration of one sampler step.
-        fault: the fault that hits this prompt, or None.
-        interrupt: to be checked in every loop.
-        temp_suffix: the five letters in the names of this server's preview files.
-        metadata: whether ComfyUI's own save nodes write the graph into their files.
-    """
-
-    node_id: str
-    graph: Graph
-    extra_pnginfo: dict[str, Any]
-    folders: Folders
-    step_seconds: float
-    fault: Fault | None
-    interrupt: Interrupt
-    temp_suffix: str
-    metadata: bool
-    progress: Progress
-    hub: Hub
-    client_id: str | None
-
-    def step(self, value: int, maximum: int) -> None:
-        """Report progress and stop here if the prompt was interrupted."""
-        self.interrupt.check()
-        self.progress.step(self.node_id, value, maximum)
-
-    def text(self, text: str) -> None:
-        """Show a text under the node in the browser."""
-        self.hub.send_text(self.node_id, text, self.client_id)
-
-
-@dataclass(frozen=True)
-class NodeResult:
-    """What a node's behaviour returns: values by slot, and what the user sees."""
-
-    outputs: tuple[Any, ...] = ()
-    ui: dict[str, Any] | None = None
-
-
-Behaviour = Callable[..., NodeResult]
 
 
 class Executor:
@@ -129,12 +43,18 @@ class Executor:
         step_seconds: float,
         temp_suffix: str,
         metadata: bool = True,
+        preview_method: str = "none",
+        preview_size: int = 512,
     ) -> None:
         self._queue = queue
         self._catalogue = catalogue
         self._folders = folders
         self._hub = hub
-        self._faults = faults
+        self.faults = faults
+        self._preview_method = preview_method
+        self._preview_size = preview_size
+        #: What the last output node of each class showed (for the fault ``cached_only``).
+        self.shown: dict[str, Result] = {}
         self._step_seconds = step_seconds
         self._temp_suffix = temp_suffix
         self._metadata = metadata
@@ -147,13 +67,18 @@ class Executor:
         """The worker's loop."""
         self._load_behaviours()
         while not self._queue.closed:
-            item = self._queue.take()
+            item = self._queue.take(self.interrupt.clear)
             if item is not None:
                 self._prompt(item)
             flags = self._queue.take_flags()
             if flags.get("free_memory"):
                 self._cache.clear()
                 log.info("cache cleared")
+
+    def abandon(self) -> None:
+        """End what runs without a trace, as the end of the process would."""
+        self.interrupt.abandon()
+        self.current = None
 
     @staticmethod
     def _load_behaviours() -> dict[str, Behaviour]:
@@ -165,8 +90,18 @@ class Executor:
     def _prompt(self, item: Item) -> None:
         started = time.monotonic()
         run = _Run(item, self)
-        entry = run.execute()
-        self.current = None
+        if run.fault is not None and run.fault.name != "cached_only":
+            self._cache.clear()
+        try:
+            entry = run.execute()
+        except Abandoned:
+            log.warning("SIMULATED loss of prompt %s", item[1])
+            self._queue.drop(item)
+            return
+        finally:
+            self.current = None
+            if run.fault is not None:
+                self._cache.clear()
         self._queue.finish(item, entry)
         if run.client_id is not None:
             done = {"node": None, "prompt_id": item[1]}
@@ -192,11 +127,21 @@ class _Run:
         self.outputs: dict[str, Any] = {}
         self.meta: dict[str, Any] = {}
         self.executed: list[str] = []
-        self.progress = Progress(self.prompt_id, self._broadcast)
-        self.fault = executor._faults.for_prompt()
+        self.progress = Progress(self.prompt_id, self._broadcast, self._send_preview)
+        self.fault = executor.faults.for_prompt()
+        self.muted = False
+        # As in the real server, a prompt's own wish comes before the option of the start.
+        method = extra.get("preview_method")
+        if method not in PREVIEW_METHODS:
+            method = executor._preview_method
+        self.preview_size = executor._preview_size if method != "none" else 0
 
     def _broadcast(self, event: str, data: Any) -> None:
-        self.owner._hub.send(event, data, self.client_id)
+        if not self.muted:
+            self.owner._hub.send(event, data, self.client_id)
+
+    def _send_preview(self, jpeg: bytes, place: dict[str, Any], *, described: bool) -> None:
+        self.owner._hub.send_preview(jpeg, place, self.client_id, described=described)
 
     def _to_client(self, event: str, data: dict[str, Any]) -> None:
         if self.client_id is not None:
@@ -210,8 +155,9 @@ class _Run:
     def execute(self) -> dict[str, Any]:
         """Run everything; returns the history entry without its ``prompt``."""
         owner = self.owner
-        owner.interrupt.clear()
         self._message("execution_start", {"prompt_id": self.prompt_id})
+        if self.fault is not None and self.fault.name == "cached_only":
+            return self._pretend_cached()
         owner._cache.begin(self.graph, self._fingerprint)
         cached = [node_id for node_id in self.graph if owner._cache.get(node_id) is not None]
         self._message("execution_cached", {"nodes": cached, "prompt_id": self.prompt_id})
@@ -219,6 +165,9 @@ class _Run:
         if success:
             owner._cache.forget_others()
             self._message("execution_success", {"prompt_id": self.prompt_id})
+        return self._entry(success=success)
+
+    def _entry(self, *, success: bool) -> dict[str, Any]:
         return {
             "outputs": self.outputs,
             "status": {
@@ -228,6 +177,26 @@ class _Run:
             },
             "meta": self.meta,
         }
+
+    def _pretend_cached(self) -> dict[str, Any]:
+        """The fault ``cached_only``: nothing seems to run, and the outputs name earlier files."""
+        everything = {"nodes": list(self.graph), "prompt_id": self.prompt_id}
+        self._message("execution_cached", everything)
+        known, targets = self.owner.shown, self.targets
+        success = True
+        if any(self.graph[target]["class_type"] not in known for target in targets):
+            # There is no earlier file yet, so one is made unheard and given an older date.
+            self.muted = True
+            self.owner._cache.begin(self.graph, self._fingerprint)
+            success = self._nodes()
+            self.muted = False
+            for shown in self.outputs.values():
+                age_shown(self.owner._folders, shown)
+        for target in targets if success else ():
+            self._show(target, known[self.graph[target]["class_type"]])
+        if success:
+            self._message("execution_success", {"prompt_id": self.prompt_id})
+        return self._entry(success=success)
 
     def _nodes(self) -> bool:
         cache, catalogue = self.owner._cache, self.owner._catalogue
@@ -262,6 +231,8 @@ class _Run:
             self.owner.interrupt.check()
             inputs = self._inputs(node_id)
             result = self._behaviour(node_id, class_type, inputs)
+        except Abandoned:
+            raise
         except Interrupted:
             self.progress.fail(node_id)
             self._message("execution_interrupted", self._failure(node_id, class_type))
@@ -292,6 +263,7 @@ class _Run:
             return
         self.outputs[node_id] = result.ui
         self.meta[node_id] = result.meta
+        self.owner.shown[self.graph[node_id]["class_type"]] = result
         self._to_client(
             "executed",
             {
@@ -320,6 +292,7 @@ class _Run:
             progress=self.progress,
             hub=self.owner._hub,
             client_id=self.client_id,
+            preview_size=self.preview_size,
         )
         return behaviour(context, **inputs)
 

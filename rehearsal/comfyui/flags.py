@@ -19,6 +19,8 @@ from rehearsal.comfyui.model_paths import read_model_paths
 from rehearsal.comfyui.settings import (
     DEFAULT_MAX_UPLOAD_MIB,
     DEFAULT_PORT,
+    DEFAULT_PREVIEW_SIZE,
+    PREVIEW_METHODS,
     Settings,
     with_simulation,
 )
@@ -68,14 +70,14 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="main.py",
         description="A SIMULATED ComfyUI 0.33 with the real one's command line: no model runs, the "
-        "pictures in the videos are drawn. SIM_STEP_SECONDS, SIM_FAULT, SIM_FAULT_FILE and "
-        "SIM_PORT_FILE in the environment steer the simulation.",
+        "pictures in the videos are drawn. SIM_STEP_SECONDS, SIM_FAULT, SIM_FAULT_FILE, "
+        "SIM_CONTROL, SIM_HISTORY_LIMIT and SIM_PORT_FILE in the environment steer the simulation.",
     )
     _add_server(result)
     _add_folders(result)
     without_effect = result.add_argument_group(
-        "checked, and without effect where no model runs, except --disable-metadata and "
-        "--disable-all-custom-nodes"
+        "checked, and without effect where no model runs, except --disable-metadata, "
+        "--disable-all-custom-nodes, --preview-method and --preview-size"
     )
     for switches in _EXCLUSIVE:
         group = without_effect.add_mutually_exclusive_group()
@@ -125,8 +127,8 @@ def _add_values(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--default-device", type=int, metavar="DEVICE_ID")
     group.add_argument("--reserve-vram", type=float, metavar="GB")
     group.add_argument("--async-offload", nargs="?", const=2, type=int, metavar="NUM_STREAMS")
-    group.add_argument("--preview-method", choices=("none", "auto", "latent2rgb", "taesd"))
-    group.add_argument("--preview-size", type=int, default=512)
+    group.add_argument("--preview-method", choices=PREVIEW_METHODS, default="none")
+    group.add_argument("--preview-size", type=int, default=DEFAULT_PREVIEW_SIZE)
     group.add_argument("--enable-cors-header", nargs="?", const="*", metavar="ORIGIN")
     group.add_argument("--fast", nargs="*", choices=_FAST)
     group.add_argument("--whitelist-custom-nodes", nargs="+", default=[])
@@ -176,6 +178,8 @@ def read_flags(
             max_upload_mib=options.max_upload_size,
             folders=folders,
             metadata=not options.disable_metadata,
+            preview_method=options.preview_method,
+            preview_size=options.preview_size,
         ),
         os.environ if environment is None else environment,
     )

@@ -124,11 +124,29 @@ class Folders:
             return names
         return [n for n in names if (mimetypes.guess_type(n)[0] or "").startswith(f"{kind}/")]
 
+    def model_folders(self, folder: str) -> tuple[Path, ...]:
+        """Where model files of one kind may lie."""
+        more = self._settings.more_models.get(folder, ()) if self._settings else ()
+        return (self.models / folder, *more)
+
+    def model_facts(self, folder: str, name: str) -> dict[str, float]:
+        """Size in bytes and times of a model file; zeros for one that is only listed."""
+        for root in self.model_folders(folder):
+            try:
+                facts = (root / name).stat()
+            except OSError:
+                continue
+            return {
+                "modified": facts.st_mtime,
+                "created": facts.st_ctime,
+                "size": facts.st_size,
+            }
+        return {"modified": 0.0, "created": 0.0, "size": 0}
+
     def model_names(self, folder: str) -> list[str]:
         """Names of the model files of one kind, sorted."""
         found = set() if self._settings else set(SERVICE_MODELS.get(folder, ()))
-        more = self._settings.more_models.get(folder, ()) if self._settings else ()
-        for root in (self.models / folder, *more):
+        for root in self.model_folders(folder):
             if root.is_dir():
                 found.update(
                     str(path.relative_to(root))

@@ -10,6 +10,7 @@ import copy
 import heapq
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 #: (number, prompt id, graph, extra data, output nodes), as /queue shows it.
@@ -17,11 +18,22 @@ Item = tuple[float, str, dict[str, Any], dict[str, Any], list[str]]
 
 MAXIMUM_HISTORY = 10_000
 
+#: Output nodes that are taken out of prompts put from this context (fault ``partial``).
+REFUSED_OUTPUTS: ContextVar[frozenset[str]] = ContextVar("refused", default=frozenset())
+
 
 class PromptQueue:
-    """Thread-safe; ``changed`` is called after every change, outside the lock."""
+    """Thread-safe; ``changed`` is called after every change, outside the lock.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    Args:
+        changed: called after every change.
+        history_limit: entries that the history keeps; the oldest goes first.
+    """
+
+    def __init__(
+        self, changed: Callable[[], None], *, history_limit: int = MAXIMUM_HISTORY
+    ) -> None:
+        self._history_limit = history_limit
         self._changed = changed
         self._condition = threading.Condition()
         self._heap: list[tuple[float, int, Item]] = []
@@ -33,6 +45,9 @@ class PromptQueue:
 
     def put(self, item: Item) -> None:
         """Add a prompt."""
+        refused = REFUSED_OUTPUTS.get()
+        if refused:
+            item = (*item[:4], [output for output in item[4] if output not in refused])
         with self._condition:
             self._arrivals += 1
             # Arrival order decides between equal numbers; items themselves cannot be compared.
@@ -40,8 +55,12 @@ class PromptQueue:
             self._condition.notify()
         self._changed()
 
-    def take(self) -> Item | None:
-        """Wait for work. None when there is a flag to look at or the queue is closed."""
+    def take(self, starting: Callable[[], None] | None = None) -> Item | None:
+        """Wait for work. None when there is a flag to look at or the queue is closed.
+
+        Args:
+            starting: called before anybody can see that the prompt runs.
+        """
         with self._condition:
             while not self._heap and not self._flags and not self._closed:
                 self._condition.wait()
@@ -49,17 +68,38 @@ class PromptQueue:
             if self._closed or self._flags or not self._heap:
                 return None
             item = heapq.heappop(self._heap)[2]
+            if starting is not None:
+                starting()
             self._running[item[1]] = item
         self._changed()
         return item
 
     def finish(self, item: Item, entry: dict[str, Any]) -> None:
-        """Move a running prompt to the history."""
+        """Move a running prompt to the history; one that was forgotten stays forgotten."""
         with self._condition:
-            self._running.pop(item[1], None)
-            if len(self._history) >= MAXIMUM_HISTORY:
+            if self._running.get(item[1]) is not item:
+                return
+            del self._running[item[1]]
+            while len(self._history) >= self._history_limit:
                 self._history.pop(next(iter(self._history)))
             self._history[item[1]] = {"prompt": list(item), **entry}
+        self._changed()
+
+    def drop(self, item: Item) -> None:
+        """Forget a running prompt without a trace."""
+        with self._condition:
+            if self._running.get(item[1]) is item:
+                del self._running[item[1]]
+        self._changed()
+
+    def forget(self) -> None:
+        """Forget everything, as a new process does; what runs is for the worker to abandon."""
+        with self._condition:
+            self._heap = []
+            self._running = {}
+            self._history = {}
+            self._flags["free_memory"] = True
+            self._condition.notify()
         self._changed()
 
     def close(self) -> None:

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from rehearsal.comfyui import misbehaviour
 from rehearsal.comfyui.faults import Faults
 from rehearsal.comfyui.routes import all_routes
+from rehearsal.comfyui.routes.interface import installed
 from rehearsal.comfyui.settings import Settings
 from rehearsal.comfyui.simulation import SIMULATION, Simulation, build
 
@@ -62,6 +64,7 @@ async def origin_check(request: web.Request, handler: Handler) -> web.StreamResp
 
 def make_app(simulation: Simulation) -> web.Application:
     """The aiohttp application; every route exists with and without ``/api``."""
+    simulation.interface = installed()
     app = web.Application(
         client_max_size=simulation.settings.max_upload_bytes,
         middlewares=[origin_check],
@@ -69,6 +72,7 @@ def make_app(simulation: Simulation) -> web.Application:
     app[SIMULATION] = simulation
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(_workers)
+    misbehaviour.install(app)
     for method, path, handler in all_routes():
         app.router.add_route(method, path, handler)
     return app

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rehearsal.comfyui.folders import FolderSettings
+from rehearsal.comfyui.prompt_queue import MAXIMUM_HISTORY
 
 DEFAULT_LISTEN = "127.0.0.1"
 DEFAULT_PORT = 8188
@@ -16,6 +17,11 @@ DEFAULT_BASE = "/data/comfyui"
 DEFAULT_STEP_SECONDS = 0.05
 #: ComfyUI's own default of --max-upload-size.
 DEFAULT_MAX_UPLOAD_MIB = 100
+DEFAULT_PREVIEW_SIZE = 512
+#: Values of --preview-method.
+PREVIEW_METHODS = ("none", "auto", "latent2rgb", "taesd")
+#: Longest path of a Unix socket on Linux, in bytes.
+LONGEST_SOCKET_PATH = 107
 
 
 class SettingsError(ValueError):
@@ -38,6 +44,10 @@ class Settings:
         port_file: where the bound port is written once the server listens, or None.
         folders: folders that do not all lie below ``base``, or None.
         metadata: whether ComfyUI's own save nodes write the graph into their files.
+        control: Unix socket of the control interface (see `control`), or None.
+        history_limit: entries that the history keeps; the real server's number is the default.
+        preview_method: as ``--preview-method``; ``none`` sends no pictures while sampling.
+        preview_size: longest side of such a picture in pixels.
     """
 
     listen: str = DEFAULT_LISTEN
@@ -50,6 +60,10 @@ class Settings:
     port_file: Path | None = None
     folders: FolderSettings | None = None
     metadata: bool = True
+    control: Path | None = None
+    history_limit: int = MAXIMUM_HISTORY
+    preview_method: str = "none"
+    preview_size: int = DEFAULT_PREVIEW_SIZE
 
     @property
     def max_upload_bytes(self) -> int:
@@ -93,6 +107,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--fault-file", help="file with a fault, read before every prompt (SIM_FAULT_FILE)"
     )
+    result.add_argument(
+        "--control", help="Unix socket of the control interface (SIM_CONTROL); see README.md"
+    )
+    result.add_argument(
+        "--history-limit", help="entries that the history keeps (SIM_HISTORY_LIMIT, 10000)"
+    )
+    result.add_argument(
+        "--preview-method", help="none, auto, latent2rgb or taesd (SIM_PREVIEW_METHOD, none)"
+    )
     result.add_argument("--port-file", help="write the bound port to this file (SIM_PORT_FILE)")
     return result
 
@@ -116,6 +139,9 @@ def read(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> S
         "SIM_FAULT": options.fault,
         "SIM_FAULT_FILE": options.fault_file,
         "SIM_PORT_FILE": options.port_file,
+        "SIM_CONTROL": options.control,
+        "SIM_HISTORY_LIMIT": options.history_limit,
+        "SIM_PREVIEW_METHOD": options.preview_method,
     }
     settings = Settings(
         listen=choose(options.listen, "COMFYUI_LISTEN", DEFAULT_LISTEN),
@@ -139,10 +165,36 @@ def with_simulation(settings: Settings, variables: Mapping[str, str]) -> Setting
         return Path(text) if text else None
 
     step = variables.get("SIM_STEP_SECONDS") or str(DEFAULT_STEP_SECONDS)
+    history = variables.get("SIM_HISTORY_LIMIT") or str(settings.history_limit)
     return replace(
         settings,
         step_seconds=_number("SIM_STEP_SECONDS", step, 0, 3600),
         fault=variables.get("SIM_FAULT") or "",
         fault_file=path("SIM_FAULT_FILE"),
         port_file=path("SIM_PORT_FILE"),
+        control=_socket(path("SIM_CONTROL")),
+        history_limit=int(_number("SIM_HISTORY_LIMIT", history, 1, 1_000_000, whole=True)),
+        preview_method=_preview(variables.get("SIM_PREVIEW_METHOD") or settings.preview_method),
     )
+
+
+def _preview(method: str) -> str:
+    if method not in PREVIEW_METHODS:
+        raise SettingsError(
+            f"SIM_PREVIEW_METHOD={method!r} cannot be used: allowed is one of "
+            f"{', '.join(PREVIEW_METHODS)}, as ComfyUI knows no other. "
+            "Correct the option or the environment variable."
+        )
+    return method
+
+
+def _socket(path: Path | None) -> Path | None:
+    if path is not None and (
+        not path.parent.is_dir() or len(os.fsencode(path)) > LONGEST_SOCKET_PATH
+    ):
+        raise SettingsError(
+            f"SIM_CONTROL={str(path)!r} cannot be used: allowed is a name of at most "
+            f"{LONGEST_SOCKET_PATH} bytes in a folder that exists, as Linux makes no other socket. "
+            "Make the folder, or choose a shorter name."
+        )
+    return path

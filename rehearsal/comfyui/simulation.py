@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -20,19 +21,24 @@ from rehearsal.comfyui.settings import Settings
 
 @dataclass
 class Simulation:
-    """Everything that the routes use."""
+    """Everything that the routes use.
+
+    Attributes:
+        interface: static files of the browser interface, or None when it is not installed.
+    """
 
     settings: Settings
     folders: Folders
     catalogue: Catalogue
     hub: WebSocketHub
+    interface: Path | None = None
     queue: PromptQueue = field(init=False)
     executor: Executor = field(init=False)
     #: Number of the next prompt, as /prompt answers it.
     next_number: int = 0
 
     def __post_init__(self) -> None:
-        self.queue = PromptQueue(self.announce)
+        self.queue = PromptQueue(self.announce, history_limit=self.settings.history_limit)
         letters = random.choices(string.ascii_lowercase, k=5)  # noqa: S311 - a file name, no secret
         self.executor = Executor(
             queue=self.queue,
@@ -42,6 +48,8 @@ class Simulation:
             faults=Faults(self.settings.fault, self.settings.fault_file),
             step_seconds=self.settings.step_seconds,
             metadata=self.settings.metadata,
+            preview_method=self.settings.preview_method,
+            preview_size=self.settings.preview_size,
             temp_suffix="".join(letters),
         )
 

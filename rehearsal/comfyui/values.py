@@ -126,13 +126,27 @@ class Latent:
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """Everything that the pictures depend on."""
+    """Everything that the pictures depend on.
+
+    Attributes:
+        control: what WanVaceToVideo added, or None.
+        cfg: guidance scale; at 1 the negative text has no effect.
+        sampler: names of sampler and scheduler.
+        model: name of the model and what was set on it.
+        denoise: share of the steps that ran; below 1 the result stays near ``encoded``.
+        encoded: pictures behind the latent that sampling started from, or None.
+    """
 
     positive: str
     negative: str
     seed: int
     steps: int
     control: Control | None
+    cfg: float = 4.0
+    sampler: str = ""
+    model: str = ""
+    denoise: float = 1.0
+    encoded: Images | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from av.error import FFmpegError
 from rehearsal.comfyui.values import Audio, Pixels, Samples
 
 BT709 = 1
-LIMITED_RANGE = 1
+BT470BG = 5
+LIMITED_RANGE, FULL_RANGE = 1, 2
 #: Picture metadata goes under free keys, as VideoHelperSuite asks FFmpeg to do.
 MOV_OPTIONS = {"movflags": "use_metadata_tags"}
 
@@ -50,6 +51,7 @@ def write_h264(
     crf: int = 19,
     metadata: dict[str, str] | None = None,
     on_frame: Callable[[int], None] | None = None,
+    fault: str = "",
 ) -> int:
     """Write an MP4 file.
 
@@ -63,20 +65,30 @@ def write_h264(
         crf: libx264's constant rate factor.
         metadata: container metadata.
         on_frame: called with the number of frames written so far; may raise to stop.
+        fault: name of a fault of files (see `faults`), which the file then has.
 
     Returns:
         the number of frames written.
     """
     count = 0
+    codec_name, options = "libx264", {"crf": str(crf)}
+    if fault == "not_h264":
+        codec_name, options = "mpeg4", {}
+    if fault == "wrong_pixel_format":
+        pixel_format = "yuv444p"
+    if fault == "wrong_rate":
+        rate = rate / 2
+    light_range = FULL_RANGE if fault == "full_range" else LIMITED_RANGE
+    colours = BT470BG if fault == "wrong_colour" else BT709
     with av.open(str(path), "w", format="mp4", options=MOV_OPTIONS) as container:
         container.metadata.update(metadata or {})
         stream: Any = container.add_stream(
-            "libx264", rate=Fraction(rate).limit_denominator(1001), options={"crf": str(crf)}
+            codec_name, rate=Fraction(rate).limit_denominator(1001), options=options
         )
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         codec = stream.codec_context
-        codec.color_range = LIMITED_RANGE
-        codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+        codec.color_range = light_range
+        codec.colorspace = codec.color_primaries = codec.color_trc = colours
         # One thread: simulated machines share few cores, and the bytes then do not depend on them.
         codec.thread_count = 1
         for pixels in frames:
@@ -84,7 +96,7 @@ def write_h264(
                 format=pixel_format,
                 dst_colorspace="ITU709",
                 src_color_range="JPEG",
-                dst_color_range="MPEG",
+                dst_color_range="JPEG" if light_range == FULL_RANGE else "MPEG",
             )
             picture.pts = count
             container.mux(stream.encode(picture))

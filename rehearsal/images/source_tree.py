@@ -65,4 +65,4 @@ def node_tree(name: str) -> Tree:
 
 def _belongs(path: Path) -> bool:
     # How the package is built as an image of its own is of no use inside another image.
-    return path.suffix in {".py", ".md", ".gz"} and path.name != "main.py"
+    return path.suffix in {".py", ".md", ".gz", ".js"} and path.name != "main.py"

@@ -11,13 +11,16 @@ Layers, inner ones without I/O: `protocol` (what answers mean), `progress` (even
 All errors are in `errors`, drawn as a tree there.
 """
 
-from smoke_tests.comfy_client.client import ComfyClient, Download, UploadedFile
+from smoke_tests.comfy_client.answers import Download, UploadedFile
+from smoke_tests.comfy_client.async_client import AsyncComfyClient
+from smoke_tests.comfy_client.client import ComfyClient
 from smoke_tests.comfy_client.deadline import Deadline
 from smoke_tests.comfy_client.errors import (
     BadTarget,
     CachedResult,
     ComfyError,
     ConnectionProblem,
+    Deleted,
     ExecutionError,
     Interrupted,
     JobProblem,
@@ -40,19 +43,22 @@ from smoke_tests.comfy_client.errors import (
     WrongToken,
 )
 from smoke_tests.comfy_client.progress import Progress
-from smoke_tests.comfy_client.protocol import Answer, JobResult, OutputFile, choices
+from smoke_tests.comfy_client.protocol import Answer, JobResult, OutputFile
+from smoke_tests.comfy_client.rejection import choices
 from smoke_tests.comfy_client.target import TOKEN_VARIABLE, Target, is_loopback
 from smoke_tests.comfy_client.workflow import Workflow
 
 __all__ = [
     "TOKEN_VARIABLE",
     "Answer",
+    "AsyncComfyClient",
     "BadTarget",
     "CachedResult",
     "ComfyClient",
     "ComfyError",
     "ConnectionProblem",
     "Deadline",
+    "Deleted",
     "Download",
     "ExecutionError",
     "Interrupted",

@@ -7,51 +7,35 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from smoke_tests.comfy_client import protocol
+from smoke_tests.comfy_client import answers, protocol
+from smoke_tests.comfy_client.answers import Download, UploadedFile
 from smoke_tests.comfy_client.deadline import Deadline
 from smoke_tests.comfy_client.errors import (
     ComfyError,
-    NotComfyUI,
+    ConnectionProblem,
     PartlyRejected,
-    Stalled,
-    Timeout,
-    TruncatedDownload,
+    RejectedGraph,
 )
 from smoke_tests.comfy_client.follow import Follower
+from smoke_tests.comfy_client.following import (
+    CLEANUP_S,
+    LATE_S,
+    cancel_failed,
+    leave_word,
+    may_run_on,
+)
 from smoke_tests.comfy_client.progress import Progress
 from smoke_tests.comfy_client.protocol import Answer, JobResult, OutputFile
+from smoke_tests.comfy_client.rejection import needs_object_info
 from smoke_tests.comfy_client.target import Target
 from smoke_tests.comfy_client.transport import TimedFile, Transport
 
-CLEANUP_S = 10.0  # after the caller's own deadline: enough to stop a job and to tidy up
-
-
-@dataclass(frozen=True)
-class UploadedFile:
-    """A file in ComfyUI's input folder."""
-
-    name: str
-    subfolder: str
-
-    @property
-    def reference(self) -> str:
-        """How LoadImage and VHS_LoadVideo name it."""
-        return f"{self.subfolder}/{self.name}" if self.subfolder else self.name
-
-
-@dataclass(frozen=True)
-class Download:
-    """A complete file on this machine."""
-
-    path: Path
-    size: int
-    sha256: str
-    seconds: float
+RECENT_JOBS = "64"  # history entries hold whole graphs; these are enough to find a witness
 
 
 class ComfyClient:
@@ -94,12 +78,7 @@ class ComfyClient:
         Raises:
             NotComfyUI: the answer has no comfyui_version.
         """
-        answer = self._get("/system_stats", deadline)
-        stats = answer.json_object()
-        system = stats.get("system")
-        if not isinstance(system, dict) or "comfyui_version" not in system:
-            raise protocol_mismatch(answer, "system.comfyui_version")
-        return stats, "x-simulated" in answer.headers or system.get("simulated") is True
+        return answers.stats(self._get("/system_stats", deadline))
 
     def object_info(self, deadline: Deadline | None = None) -> dict[str, Any]:
         """GET /object_info: every node class of the server with its inputs."""
@@ -107,16 +86,23 @@ class ComfyClient:
 
     def queue(self, deadline: Deadline | None = None) -> dict[str, Any]:
         """GET /queue."""
-        answer = self._get("/queue", deadline)
-        queue = answer.json_object()
-        if "queue_running" not in queue or "queue_pending" not in queue:
-            raise protocol_mismatch(answer, "queue_running and queue_pending")
-        return queue
+        return answers.queue(self._get("/queue", deadline))
 
     def history(self, prompt_id: str, deadline: Deadline | None = None) -> dict[str, Any] | None:
         """The history entry of one job; None while it waits, while it runs, and if unknown."""
-        entry = self._get(f"/history/{prompt_id}", deadline).json_object().get(prompt_id)
-        return entry if isinstance(entry, dict) else None
+        return answers.history_entry(self._get(f"/history/{prompt_id}", deadline), prompt_id)
+
+    def known_jobs(self, deadline: Deadline | None = None) -> set[str]:
+        """Prompt ids of the jobs that wait, run, or have ended lately, as far as it tells."""
+        known = set[str]()
+        # a gateway may keep the list of all jobs closed; then the queue alone must do
+        with contextlib.suppress(ConnectionProblem):
+            known |= protocol.queue_ids(self.queue(deadline))
+            recent = self._transport.call(
+                "GET", "/history", params={"max_items": RECENT_JOBS}, deadline=deadline
+            )
+            known |= set(protocol.expect_ok(recent).json_object())
+        return known
 
     def upload(
         self,
@@ -140,23 +126,36 @@ class ComfyClient:
         if subfolder:
             fields["subfolder"] = (None, subfolder)
         answer = self._transport.call("POST", "/upload/image", files=fields, deadline=deadline)
-        body = protocol.expect_ok(answer).json_object()
-        if not isinstance(body.get("name"), str):
-            raise protocol_mismatch(answer, "name")
-        return UploadedFile(body["name"], str(body.get("subfolder") or ""))
+        return answers.uploaded(answer)
 
     def submit(
-        self, graph: Mapping[str, Any], client_id: str, deadline: Deadline | None = None
+        self,
+        graph: Mapping[str, Any],
+        client_id: str,
+        deadline: Deadline | None = None,
+        *,
+        prompt_id: str = "",
     ) -> str:
         """POST /prompt, once and only once; the new job's prompt id.
+
+        Args:
+            client_id: whose event stream the job's events go to.
+            prompt_id: the id to ask for; ComfyUI takes it, an older one chooses another.
 
         Raises:
             RejectedGraph, PartlyRejected, QueueFull: see there.
         """
-        body = {"prompt": dict(graph), "client_id": client_id}
-        return protocol.submission(
-            self._transport.call("POST", "/prompt", json=body, deadline=deadline)
-        )
+        body = answers.order(graph, client_id, prompt_id)
+        answer = self._transport.call("POST", "/prompt", json=body, deadline=deadline)
+        try:
+            return protocol.submission(answer)
+        except (RejectedGraph, PartlyRejected):
+            if not needs_object_info(answer.json_object()):
+                raise
+            known = None
+            with contextlib.suppress(ComfyError):  # the refusal is the news, not this
+                known = self.object_info(deadline)
+            return protocol.submission(answer, known)
 
     def run(
         self,
@@ -168,33 +167,30 @@ class ComfyClient:
     ) -> JobResult:
         """Submit a graph, follow it to its end, and leave no trace of it in the queue or history.
 
-        A job that is abandoned (deadline, stall, Ctrl-C) is cancelled first, so that it does not
-        go on occupying the GPU.
+        A job that is abandoned (deadline, stall, lost connection, Ctrl-C, an exception of
+        `on_progress`) is cancelled first, even if its submission was not answered yet, so that it
+        does not go on occupying the GPU. Where that fails, the error's detail or note says so.
 
         Args:
             on_progress: called with the present moment on every change, and every second.
             stall_s: running without any progress for so long is an error. The longest honest
-                silence is the first load of the models from a cold disk, about a minute.
+                silence is the first load of the models from a cold disk, about a minute. It
+                takes an event stream to tell; without one, the deadline ends a stalled job.
 
         Raises:
             SubmitProblem, JobProblem, Timeout, ConnectionProblem: see `comfy_client.errors`.
         """
-        client_id = uuid.uuid4().hex
+        # an id of our own: a job whose acceptance was never answered can be cancelled by it
+        client_id, prompt_id, taken = uuid.uuid4().hex, str(uuid.uuid4()), False
         follower = Follower(self, graph, client_id, deadline, pause=self._pause, stall_s=stall_s)
         with contextlib.closing(follower):
             follower.listen()  # before submitting, so that no event is missed
             try:
-                prompt_id = self.submit(graph, client_id, deadline)
-            except PartlyRejected as error:
-                self._abandon(error.prompt_id)
-                raise
-            try:
+                prompt_id = self.submit(graph, client_id, deadline, prompt_id=prompt_id)
+                taken = True
                 result = follower.follow(prompt_id, on_progress)
-            except (Timeout, Stalled, KeyboardInterrupt):
-                self._abandon(prompt_id)
-                raise
-            except ComfyError:
-                self._tidy(prompt_id)
+            except BaseException as error:
+                self._leave(error, prompt_id, taken=taken)
                 raise
             return replace(result, notes=self._tidy(prompt_id))
 
@@ -220,12 +216,7 @@ class ComfyClient:
                     out.write(piece)
                     digest.update(piece)
                     size += len(piece)
-            announced = answer.headers.get("content-length")
-            if size == 0 or (announced is not None and int(announced) != size):
-                raise TruncatedDownload(
-                    f"{file.filename} has {announced or 'more than 0'} bytes on the server, "
-                    f"{size} arrived."
-                )
+            answers.expect_whole(file, answer, size)
             partial.replace(destination)
         finally:
             partial.unlink(missing_ok=True)
@@ -234,10 +225,7 @@ class ComfyClient:
 
     def cancel(self, prompt_id: str, deadline: Deadline | None = None) -> None:
         """Take a job out of the queue, and stop it if it runs. Other jobs are not touched."""
-        for path, body in (
-            ("/queue", {"delete": [prompt_id]}),
-            ("/interrupt", {"prompt_id": prompt_id}),
-        ):
+        for path, body in answers.cancellation(prompt_id):
             protocol.expect_ok(self._transport.call("POST", path, json=body, deadline=deadline))
 
     def forget(self, prompt_id: str, deadline: Deadline | None = None) -> None:
@@ -248,16 +236,35 @@ class ComfyClient:
     def _get(self, path: str, deadline: Deadline | None) -> Answer:
         return protocol.expect_ok(self._transport.call("GET", path, deadline=deadline))
 
-    def _abandon(self, prompt_id: str) -> None:
-        """Cancel, wait for the end that this brings, delete; as far as the service plays along."""
-        deadline = Deadline(CLEANUP_S)
-        with contextlib.suppress(ComfyError):
+    def _leave(self, error: BaseException, prompt_id: str, *, taken: bool) -> None:
+        """Leave nothing behind of a job that ends with an error; the error tells what stays."""
+        if isinstance(error, PartlyRejected):
+            prompt_id, taken = error.prompt_id, True
+        if may_run_on(error, taken=taken):
+            leave_word(error, self._abandon(prompt_id, taken=taken))
+        elif taken:
+            self._tidy(prompt_id)
+
+    def _abandon(self, prompt_id: str, *, taken: bool) -> str:
+        """Cancel, wait for the end that this brings, delete; what of it failed, or nothing."""
+        deadline, asked = Deadline(CLEANUP_S), False
+        try:
             self.cancel(prompt_id, deadline)
+            asked = taken
             while self.history(prompt_id, deadline) is None:
-                if protocol.queue_position(self.queue(deadline), prompt_id) is None:
+                queued = protocol.queue_position(self.queue(deadline), prompt_id) is not None
+                if not queued and (taken or deadline.elapsed() > LATE_S):
                     break
+                if not taken:  # it may come into the queue only now
+                    self.cancel(prompt_id, deadline)
                 self._pause(min(0.2, deadline.remaining()))
+        except ComfyError as problem:
+            return cancel_failed(prompt_id, problem, asked=asked)
+        except KeyboardInterrupt as again:
+            again.add_note(f"Job {prompt_id} may still run: its cancellation was interrupted, too.")
+            raise
         self._tidy(prompt_id)
+        return ""
 
     def _tidy(self, prompt_id: str) -> tuple[str, ...]:
         try:
@@ -265,8 +272,3 @@ class ComfyClient:
         except ComfyError as error:
             return (f"The job's history entry could not be deleted: {error.what}",)
         return ()
-
-
-def protocol_mismatch(answer: Answer, missing: str) -> NotComfyUI:
-    """The error for a JSON answer that lacks what ComfyUI always sends."""
-    return NotComfyUI(f"{answer.request} answered JSON without {missing}: {answer.words()!r}.")

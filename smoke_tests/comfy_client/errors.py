@@ -22,7 +22,8 @@
         ├── NoOutput             success, without a video
         ├── CachedResult         success, but nothing new was made
         ├── Interrupted          somebody stopped it
-        ├── LostByRestart        neither queued nor in the history
+        ├── Deleted              somebody took it out of the queue or the history
+        ├── LostByRestart        neither queued nor in the history of the server as it is now
         └── Stalled              running, without any progress
 
 ``str(error)`` is one sentence of facts and one of advice; ``error.detail`` holds long material
@@ -86,7 +87,14 @@ class BadTarget(ConnectionProblem):
 
 
 class Unreachable(ConnectionProblem):
-    """No answer from that address."""
+    """No answer from that address.
+
+    Attributes:
+        nothing_sent: the connection was never made, so that the request cannot have been carried
+            out and may be repeated whatever its method.
+    """
+
+    nothing_sent = False
 
     remedy = (
         "Check that the machine runs, that your own address is inside allowedCidrs, "
@@ -159,6 +167,12 @@ class PartlyRejected(SubmitProblem):
     def __init__(self, what: str, *, prompt_id: str, detail: str = "") -> None:
         super().__init__(what, detail=detail)
         self.prompt_id = prompt_id
+
+    def rest_cancelled(self) -> None:
+        """Say that the job that is left has been cancelled, as `ComfyClient.run` does."""
+        self.remedy = (
+            "Correct the inputs named above and resubmit; the job that was left is cancelled."
+        )
 
 
 class QueueFull(SubmitProblem):
@@ -255,6 +269,15 @@ class Interrupted(JobProblem):
     """Somebody stopped the job while it ran."""
 
     remedy = "Ask who else uses this service; submit again."
+
+
+class Deleted(JobProblem):
+    """The server did not restart, yet it does not know the job any more: somebody removed it."""
+
+    remedy = (
+        "Ask who else uses this service (POST /queue and POST /history delete other callers' jobs, "
+        "too), then submit again."
+    )
 
 
 class LostByRestart(JobProblem):

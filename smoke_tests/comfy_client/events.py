@@ -80,13 +80,18 @@ class EventStream:
             return None
         if kind != ABNF.OPCODE_TEXT:
             return []
-        try:
-            message = json.loads(data)
-        except ValueError:
-            return []
-        return [message] if isinstance(message, dict) else []
+        return decoded(data)
 
     def close(self) -> None:
         """Close the stream; never raises for a peer that is gone already."""
         with contextlib.suppress(WebSocketException, OSError):
             self._socket.close(timeout=CLOSE_S)
+
+
+def decoded(data: str | bytes) -> list[dict[str, Any]]:
+    """One text message; empty when it is no JSON object."""
+    try:
+        message = json.loads(data)
+    except ValueError:
+        return []
+    return [message] if isinstance(message, dict) else []

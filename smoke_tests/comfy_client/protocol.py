@@ -7,7 +7,7 @@ The shapes are those that ComfyUI 0.33.0 was seen to answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -27,9 +27,9 @@ from smoke_tests.comfy_client.errors import (
     UnexpectedAnswer,
     WrongToken,
 )
+from smoke_tests.comfy_client.rejection import sentence
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v"})
-SHOWN_VALUES = 12  # allowed values printed of a long list; the rest is counted
 SHOWN_BYTES = 300  # of a foreign body; enough to recognise whose page it is
 
 
@@ -110,8 +110,12 @@ def problem(answer: Answer) -> ConnectionProblem:
     return UnexpectedAnswer(told)
 
 
-def submission(answer: Answer) -> str:
+def submission(answer: Answer, object_info: Mapping[str, Any] | None = None) -> str:
     """The prompt id of an accepted graph (answer to POST /prompt).
+
+    Args:
+        object_info: names the allowed values where the answer does not; see
+            `rejection.needs_object_info`.
 
     Raises:
         RejectedGraph, PartlyRejected, QueueFull: see there.
@@ -124,86 +128,21 @@ def submission(answer: Answer) -> str:
         )
     if answer.status == 400:
         body = answer.json_object()
-        raise RejectedGraph(_rejection("The graph was refused", body))
+        raise RejectedGraph(sentence("The graph was refused", body, object_info))
     body = expect_ok(answer).json_object()
     prompt_id = body.get("prompt_id")
     if not isinstance(prompt_id, str) or not prompt_id:
         raise NotComfyUI(f"{answer.request} answered without a prompt_id: {answer.words()!r}.")
     if body.get("node_errors"):
         raise PartlyRejected(
-            _rejection(f"Job {prompt_id} was queued (200), but without part of the graph", body),
+            sentence(
+                f"Job {prompt_id} was queued (200), but without part of the graph",
+                body,
+                object_info,
+            ),
             prompt_id=prompt_id,
         )
     return prompt_id
-
-
-def _rejection(headline: str, body: Mapping[str, Any]) -> str:
-    faults = list(_faults(body))
-    if not faults:
-        faults = [json.dumps(body, ensure_ascii=False)[:SHOWN_BYTES]]
-    count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
-    return f"{headline}, {count}:\n" + "\n".join(f"  - {fault}" for fault in faults) + "\n"
-
-
-def _faults(body: Mapping[str, Any]) -> Iterator[str]:
-    error = body.get("error")
-    node_errors = body.get("node_errors") or {}
-    # "prompt_outputs_failed_validation" only announces the node errors that follow
-    if isinstance(error, dict) and not (node_errors and "failed_validation" in str(error)):
-        details = error.get("details") or ""
-        message = str(error.get("message") or error.get("type") or "no message")
-        yield f"{message} ({details})" if details and details != message else message
-    elif isinstance(error, str):
-        yield error
-    if not isinstance(node_errors, dict):
-        return
-    for node_id, entry in node_errors.items():
-        for fault in entry.get("errors", []):
-            yield f"node {node_id} ({entry.get('class_type', '?')}): {_fault(fault)}"
-
-
-def _fault(fault: Mapping[str, Any]) -> str:
-    extra = fault.get("extra_info") or {}
-    details = str(fault.get("details") or "")
-    parts = [str(fault.get("message") or fault.get("type") or "no message")]
-    if details:
-        parts.append(f": {details}")
-    allowed = _allowed(extra.get("input_config"))
-    if allowed:
-        parts.append(f"; allowed: {allowed}")
-    return "".join(parts)
-
-
-def _allowed(config: Any) -> str:
-    """The allowed values of an input, from its declaration in object_info."""
-    if not isinstance(config, list) or not config:
-        return ""
-    options = choices(config)
-    if options is not None:
-        shown = ", ".join(repr(option) for option in options[:SHOWN_VALUES])
-        more = len(options) - SHOWN_VALUES
-        return (shown or "nothing (the server has no such file)") + (
-            f" and {more} more" if more > 0 else ""
-        )
-    declared = config[1] if len(config) > 1 and isinstance(config[1], dict) else {}
-    words = [str(config[0])]
-    words += [f"{key} {declared[key]}" for key in ("min", "max", "step") if key in declared]
-    return " ".join(words)
-
-
-def choices(declaration: Any) -> list[Any] | None:
-    """The values of a choice input in object_info, or None when it is no choice.
-
-    Both spellings are known: [[value, ...], {...}] and ["COMBO", {"options": [value, ...]}].
-    """
-    if not isinstance(declaration, list) or not declaration:
-        return None
-    if isinstance(declaration[0], list):
-        return declaration[0]
-    if declaration[0] == "COMBO" and len(declaration) > 1 and isinstance(declaration[1], dict):
-        options = declaration[1].get("options")
-        return options if isinstance(options, list) else None
-    return None
 
 
 @dataclass(frozen=True)
@@ -265,6 +204,12 @@ def queue_position(queue: Mapping[str, Any], prompt_id: str) -> int | None:
         if _queue_id(item) == prompt_id:
             return place
     return None
+
+
+def queue_ids(queue: Mapping[str, Any]) -> set[str]:
+    """Prompt ids of all jobs in the answer to GET /queue."""
+    items = [*queue.get("queue_running", []), *queue.get("queue_pending", [])]
+    return {_queue_id(item) for item in items} - {""}
 
 
 def _queue_id(item: Any) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from smoke_tests.comfy_client.errors import BadTarget
 
 TOKEN_VARIABLE = "VACE_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
+KEYRING_SERVICE = "wan-vace"  # the user of an entry is the host of the URL
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Target:
         ca_pem: str = "",
         ca_file: Path | None = None,
         allow_plain_http: bool = False,
+        keyring: bool = False,
     ) -> Target:
         """Check and assemble a target.
 
         The token is the content of `token_file`, else `token`, else of the environment variable
-        VACE_API_TOKEN, else empty. Never take it from a command line: those are visible to every
-        user of a machine. `ca_file` goes before `ca_pem` likewise.
+        VACE_API_TOKEN, else, with `keyring`, of the keyring's entry for this host, else empty.
+        Never take it from a command line: those are visible to every user of a machine.
+        `ca_file` goes before `ca_pem` likewise.
 
         Raises:
             BadTarget: a file that cannot be read, a URL that cannot be used, or a token that
@@ -65,7 +68,7 @@ class Target:
             _ = parts.port
         except ValueError as error:
             raise BadTarget(f"--url is {url!r}; its port must be between 1 and 65535.") from error
-        token = _token(token_file, token)
+        token = _token(token_file, token, parts.hostname if keyring else "")
         if parts.scheme == "http" and token and not (is_loopback(url) or allow_plain_http):
             raise BadTarget(
                 f"--url is {url}: over plain http everybody on the way could read the token.",
@@ -133,7 +136,7 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _token(token_file: Path | None, given: str) -> str:
+def _token(token_file: Path | None, given: str, keyring_host: str) -> str:
     if token_file is not None:
         source = f"--token-file {token_file}"
         try:
@@ -146,9 +149,37 @@ def _token(token_file: Path | None, given: str) -> str:
         source, token = "the given token", given.strip()
     else:
         source, token = TOKEN_VARIABLE, os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not token and keyring_host:
+            source, token = "the keyring's entry", _from_keyring(keyring_host)
     if not token.isascii() or not token.isprintable() or " " in token:
         raise BadTarget(
             f"{source} holds {len(token)} characters with blanks, line breaks or non-ASCII text "
             "among them; a bearer token is one word of printable ASCII."
         )
     return token
+
+
+def _from_keyring(host: str) -> str:
+    """The token that the desktop's or the pipeline's secret store keeps for a host."""
+    remedy = (
+        f"Store it with `keyring set {KEYRING_SERVICE} {host}`, or use --token-file "
+        f"or {TOKEN_VARIABLE}."
+    )
+    try:
+        # an optional dependency, and slow to import: it looks for secret stores
+        import keyring  # noqa: PLC0415
+
+        token = keyring.get_password(KEYRING_SERVICE, host)
+    except ImportError as error:
+        raise BadTarget(
+            "--keyring needs the Python package keyring, which is not installed.", remedy=remedy
+        ) from error
+    except Exception as error:
+        # each secret store has errors of its own, such as a D-Bus that is not there
+        raise BadTarget(f"The keyring cannot be read ({error}).", remedy=remedy) from error
+    if not token:
+        raise BadTarget(
+            f"The keyring has no entry of service {KEYRING_SERVICE!r} for user {host!r}.",
+            remedy=remedy,
+        )
+    return token.strip()

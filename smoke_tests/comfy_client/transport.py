@@ -1,7 +1,8 @@
 """HTTP with deadlines, streaming both ways, and every httpx error mapped onto our tree.
 
-Only GET is ever repeated: it changes nothing. A POST whose answer was lost may have been
-carried out, and a second POST /prompt would start a second job on somebody's GPU.
+A GET may be repeated: it changes nothing. A POST whose answer was lost may have been carried out,
+and a second POST /prompt would start a second job on somebody's GPU; it is repeated only when the
+connection was never made, so that not one byte of it can have arrived.
 """
 
 from __future__ import annotations
@@ -46,14 +47,7 @@ class Transport:
     def __init__(self, target: Target, *, pause: Callable[[float], None] = time.sleep) -> None:
         self.target = target
         self._pause = pause
-        context = target.ssl_context()
-        self._http = httpx.Client(
-            base_url=target.url,
-            verify=True if context is None else context,
-            headers=target.headers(),
-            follow_redirects=False,  # a redirect could carry the token to another host
-            trust_env=not is_loopback(target.url),  # no proxy in front of this machine itself
-        )
+        self._http = httpx.Client(**client_options(target))
 
     def close(self) -> None:
         """Close all connections."""
@@ -70,7 +64,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         deadline: Deadline | None = None,
     ) -> Answer:
-        """One request, its answer read to the end whatever the status; GETs are repeated.
+        """One request, its answer read to the end whatever the status; repeated where that is safe.
 
         A repeated GET that keeps answering 502, 503 or 504 is returned as it is.
 
@@ -79,24 +73,24 @@ class Transport:
         """
         deadline = deadline or Deadline(CALL_S)
         options = {"params": params, "json": json, "files": files, "headers": headers}
-        pauses = list(RETRY_PAUSES_S) if method == "GET" else []
+        pauses = list(RETRY_PAUSES_S)
         while True:
             try:
                 answer = self._once(method, path, options, deadline)
-            except Unreachable:
-                if not pauses:
+            except Unreachable as error:
+                if not pauses or not may_repeat(method, error):
                     raise
             else:
-                if answer.status not in {502, 503, 504} or not pauses:
+                if not pauses or not may_repeat(method, answer):
                     return answer
             self._pause(min(pauses.pop(0), deadline.remaining()))
             deadline.check(f"repeating {method} {path}")
 
     def _once(self, method: str, path: str, options: dict[str, Any], deadline: Deadline) -> Answer:
         what = f"{method} {path}"
-        timeout = _timeouts(deadline, what)
+        timeout = timeouts(deadline, what)
         with (
-            self._mapped(what, deadline),
+            mapped(self.target, what, deadline),
             self._http.stream(method, path, timeout=timeout, **options) as response,
         ):
             body = bytearray()
@@ -105,7 +99,7 @@ class Transport:
                 deadline.check(f"reading the answer to {what}")
                 if len(body) > MAX_BODY:
                     raise NotComfyUI(f"{what} answered more than {MAX_BODY >> 20} MiB.")
-            return Answer(what, response.status_code, _lower(response.headers), bytes(body))
+            return Answer(what, response.status_code, lower(response.headers), bytes(body))
 
     @contextlib.contextmanager
     def download(
@@ -118,17 +112,17 @@ class Transport:
         """
         what = f"GET {path}"
         with (
-            self._mapped(what, deadline, streaming=True),
+            mapped(self.target, what, deadline, streaming=True),
             self._http.stream(
                 "GET",
                 path,
                 params=params,
                 # a compressed answer would hide the length that truncation is judged by
                 headers={"Accept-Encoding": "identity"},
-                timeout=_timeouts(deadline, what),
+                timeout=timeouts(deadline, what),
             ) as response,
         ):
-            headers = _lower(response.headers)
+            headers = lower(response.headers)
             if response.status_code != 200:
                 body = response.read()[:MAX_BODY]
                 yield Answer(what, response.status_code, headers, body), iter(())
@@ -141,25 +135,47 @@ class Transport:
 
             yield Answer(what, 200, headers, b""), pieces()
 
-    @contextlib.contextmanager
-    def _mapped(self, what: str, deadline: Deadline, *, streaming: bool = False) -> Iterator[None]:
-        """Turn httpx's errors into ours, for the request described by `what`."""
-        try:
-            yield
-        except ComfyError:
-            raise
-        except httpx.TimeoutException as error:
-            if deadline.remaining() <= 0:
-                raise deadline.passed(f"waiting for {what}") from error
-            raise Unreachable(f"{self.target.url} gave no answer to {what} in time.") from error
-        except httpx.InvalidURL as error:
-            raise BadTarget(f"{self.target.url} cannot be used: {error}.") from error
-        except httpx.TransportError as error:
-            if streaming and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
-                raise TruncatedDownload(
-                    f"The connection ended in the middle of {what}: {error}."
-                ) from error
-            raise connection_problem(self.target, what, error) from error
+
+def client_options(target: Target) -> dict[str, Any]:
+    """How either httpx client is made."""
+    context = target.ssl_context()
+    return {
+        "base_url": target.url,
+        "verify": True if context is None else context,
+        "headers": target.headers(),
+        "follow_redirects": False,  # a redirect could carry the token to another host
+        "trust_env": not is_loopback(target.url),  # no proxy in front of this machine itself
+    }
+
+
+@contextlib.contextmanager
+def mapped(
+    target: Target, what: str, deadline: Deadline, *, streaming: bool = False
+) -> Iterator[None]:
+    """Turn httpx's errors into ours, for the request described by `what`."""
+    try:
+        yield
+    except ComfyError:
+        raise
+    except httpx.TimeoutException as error:
+        if deadline.remaining() <= 0:
+            raise deadline.passed(f"waiting for {what}") from error
+        raise Unreachable(f"{target.url} gave no answer to {what} in time.") from error
+    except httpx.InvalidURL as error:
+        raise BadTarget(f"{target.url} cannot be used: {error}.") from error
+    except httpx.TransportError as error:
+        if streaming and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+            raise TruncatedDownload(
+                f"The connection ended in the middle of {what}: {error}."
+            ) from error
+        raise connection_problem(target, what, error) from error
+
+
+def may_repeat(method: str, outcome: Answer | Unreachable) -> bool:
+    """Whether a request with this outcome is worth a repetition, and cannot do harm by it."""
+    if isinstance(outcome, Unreachable):
+        return method == "GET" or outcome.nothing_sent
+    return method == "GET" and outcome.status in {502, 503, 504}
 
 
 def connection_problem(target: Target, what: str, error: BaseException) -> ConnectionProblem:
@@ -181,7 +197,9 @@ def connection_problem(target: Target, what: str, error: BaseException) -> Conne
         return NotComfyUI(f"{target.url} does not answer {what} in HTTP: {error}.")
     if isinstance(error, httpx.LocalProtocolError):
         return Unreachable(f"{what} to {target.url} could not be sent: {error}.")
-    return Unreachable(f"{target.url} cannot be reached for {what}: {error or type(error)}.")
+    problem = Unreachable(f"{target.url} cannot be reached for {what}: {error or type(error)}.")
+    problem.nothing_sent = isinstance(error, httpx.ConnectError)
+    return problem
 
 
 class TimedFile:
@@ -214,7 +232,8 @@ class TimedFile:
         return cast(BufferedReader, self)
 
 
-def _timeouts(deadline: Deadline, what: str) -> httpx.Timeout:
+def timeouts(deadline: Deadline, what: str) -> httpx.Timeout:
+    """Limits of one request that starts now, within what is left of the deadline."""
     deadline.check(f"starting {what}")
     left = deadline.remaining()
     return httpx.Timeout(min(SILENCE_S, left), connect=min(CONNECT_S, left))
@@ -226,5 +245,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _lower(headers: httpx.Headers) -> dict[str, str]:
+def lower(headers: httpx.Headers) -> dict[str, str]:
+    """Headers with names in lower case."""
     return {name.lower(): value for name, value in headers.items()}

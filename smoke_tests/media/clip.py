@@ -1,4 +1,4 @@
-"""Read a video once: its container, its stream, and a few numbers and a thumbnail per frame.
+"""Read a video once: its container, its streams, and a few numbers and a small picture per frame.
 
 All checks work on what is kept here, so a clip is decoded exactly once however many checks run.
 """
@@ -7,52 +7,57 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-THUMBNAIL = 160  # longest side in pixels; the contact sheet's tiles
-# Distance at which neighbouring pixels are compared to tell a picture from noise: two cells of
-# Wan's VAE, which makes 8x8 pixels of one latent cell. Decoded noise is smooth inside a cell (the
-# recorded clip of a model with random weights: 0.78 at 1 pixel) and unrelated two cells apart.
-NOISE_LAG = 16
-CORRELATED_FRAMES = 8  # frames, spread over the clip, on which that is measured
+from smoke_tests.media.boxes import Box, graph_words, top_level_boxes
+from smoke_tests.media.finding import MediaError
+from smoke_tests.media.frames import NOISE_LAG, Bytes, Frame, decode
 
-Plane = NDArray[np.float32]
-
-
-class MediaError(Exception):
-    """A video is not what it should be.
-
-    Attributes:
-        check: name of the check.
-        measured: the value found; limit: what is allowed; reason: why, and what it points to.
-    """
-
-    def __init__(self, check: str, *, measured: str, limit: str, reason: str) -> None:
-        self.check, self.measured, self.limit, self.reason = check, measured, limit, reason
-        super().__init__(f"{check}: measured {measured}; expected {limit}. {reason}")
+__all__ = [
+    "NOISE_LAG", "Audio", "Box", "Clip", "ColourTags", "Frame", "MediaError", "Stream", "read_clip",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Box:
-    """A top-level box of an ISO media file (ISO/IEC 14496-12, 4.2)."""
+class ColourTags:
+    """How the numbers of a stream are meant: code points of ISO/IEC 23091-2; range 1 is limited.
 
-    kind: str
-    offset: int
-    size: int
+    Matrix, transfer and primaries are 2 where nothing is said, range is 0; BT.709 is 1.
+    """
+
+    range: int = 0
+    primaries: int = 2
+    transfer: int = 2
+    matrix: int = 2
+
+    def __str__(self) -> str:
+        said = [
+            f"{name} {NAMES.get(code, str(code))}"
+            for name, code in (
+                ("matrix", self.matrix), ("transfer", self.transfer), ("primaries", self.primaries)
+            )
+        ]  # fmt: skip
+        ranges = {0: "range not said", 1: "limited range", 2: "full range"}
+        return ", ".join([ranges.get(self.range, f"range {self.range}"), *said])
+
+
+NAMES = {
+    0: "RGB", 1: "BT.709", 2: "not said", 5: "BT.470BG", 6: "BT.601", 7: "SMPTE 240M",
+    9: "BT.2020", 13: "sRGB", 16: "PQ", 18: "HLG",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream as the container declares it."""
+    """One stream as the container declares it; `seconds` is None where it says nothing."""
 
     kind: str
     codec: str
@@ -61,30 +66,21 @@ class Stream:
     height: int = 0
     declared_frames: int = 0
     rate: Fraction | None = None
+    profile: str = ""
+    colour: ColourTags = ColourTags()
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Numbers of one frame. Light is 0 (black) to 255 (white), whatever the video's range.
+class Audio:
+    """The first sound stream, decoded: length in seconds, largest sample (1 is full scale)."""
 
-    Attributes:
-        time: presentation time in seconds.
-        mean, spread: mean and standard deviation of the light.
-        highlight: light of the 99th percentile; a black frame has none.
-        chroma_spread: larger standard deviation of the two colour planes.
-        change: mean absolute difference of light to the frame before; None for the first.
-    """
-
-    index: int
-    time: float
-    mean: float
-    spread: float
-    highlight: float
-    chroma_spread: float
-    change: float | None
+    seconds: float
+    peak: float
+    damage: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """A decoded video file.
 
@@ -92,11 +88,15 @@ class Clip:
         boxes: top-level boxes in file order; empty when the file is no ISO media file.
         brand: major brand of the ftyp box, or empty.
         frames: in presentation order, up to the first that could not be decoded.
+        pictures: small RGB pictures, shape (frames, height, width, 3), longest side 208 at most.
         correlation: mean over sampled frames of the light's autocorrelation at NOISE_LAG pixels;
             None for frames too small to say.
         damage: what the decoder said about the first undecodable frame, or empty.
-        thumbnails: one small RGB picture per frame.
-        metadata: tags of the container, such as `prompt`, the graph that VHS embeds.
+        audio: the sound, or None.
+        metadata: tags of the container, such as `prompt`, the graph that VHS embeds; tags of
+            streams are in it as `stream 0: name`.
+        graph_words: words of a graph found anywhere outside of the coded pictures.
+        created: when the container says that it was made, if it does.
     """
 
     path: Path
@@ -106,15 +106,23 @@ class Clip:
     brand: str
     streams: tuple[Stream, ...]
     frames: tuple[Frame, ...]
+    pictures: Bytes
     correlation: float | None
     damage: str
-    thumbnails: tuple[Image.Image, ...]
+    audio: Audio | None
     metadata: dict[str, str]
+    graph_words: tuple[str, ...]
+    created: datetime | None
 
     @property
     def video(self) -> Stream:
         """The first video stream; `checks.one_h264_stream` guards that it is the only one."""
         return next(stream for stream in self.streams if stream.kind == "video")
+
+    @property
+    def thumbnails(self) -> tuple[Image.Image, ...]:
+        """The small pictures as Pillow's images."""
+        return tuple(Image.fromarray(picture) for picture in self.pictures)
 
     @property
     def embedded_graph(self) -> dict[str, Any] | None:
@@ -153,8 +161,9 @@ def read_clip(path: Path) -> Clip:
             streams = tuple(_stream(stream) for stream in container.streams)
             if not container.streams.video:
                 raise _no_video(path, "the container has no video stream", data)
-            frames, thumbnails, correlation, damage = _decode(container)
-            metadata = {key: str(value) for key, value in container.metadata.items()}
+            decoded = decode(container)
+            metadata = _metadata(container)
+        audio = _audio(path) if any(stream.kind == "audio" for stream in streams) else None
     except av.FFmpegError as error:
         raise _no_video(path, str(error), data) from error
     return Clip(
@@ -164,35 +173,15 @@ def read_clip(path: Path) -> Clip:
         boxes=boxes,
         brand=brand,
         streams=streams,
-        frames=tuple(frames),
-        correlation=correlation,
-        damage=damage,
-        thumbnails=tuple(thumbnails),
+        frames=decoded.frames,
+        pictures=decoded.pictures,
+        correlation=decoded.correlation,
+        damage=decoded.damage,
+        audio=audio,
         metadata=metadata,
+        graph_words=graph_words(data, boxes),
+        created=_created(metadata),
     )
-
-
-def top_level_boxes(data: bytes) -> tuple[Box, ...]:
-    """The top-level boxes of an ISO media file; empty when it is none.
-
-    A box that claims to reach beyond the file's end is kept with its claimed size, so that a cut
-    file can be told from a foreign one.
-    """
-    boxes: list[Box] = []
-    position = 0
-    while position + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if size == 1 and position + 16 <= len(data):
-            (size,) = struct.unpack_from(">Q", data, position + 8)
-        elif size == 0:
-            size = len(data) - position
-        name = kind.decode("latin-1")
-        if size < 8 or not (name.isprintable() and name.isascii()):
-            break
-        boxes.append(Box(name, position, size))
-        position += size
-    known = {"ftyp", "moov", "mdat", "free", "skip", "wide", "moof"}
-    return tuple(boxes) if boxes and boxes[0].kind in known else ()
 
 
 def _no_video(path: Path, said: str, data: bytes) -> MediaError:
@@ -206,8 +195,9 @@ def _no_video(path: Path, said: str, data: bytes) -> MediaError:
 
 def _stream(stream: Any) -> Stream:
     codec = stream.codec_context
+    seconds = float(stream.duration * stream.time_base) if stream.duration else None
     if stream.type != "video":
-        return Stream(stream.type, codec.name if codec else "unknown")
+        return Stream(stream.type, codec.name if codec else "unknown", seconds=seconds)
     return Stream(
         "video",
         codec.name,
@@ -216,87 +206,51 @@ def _stream(stream: Any) -> Stream:
         height=codec.height,
         declared_frames=stream.frames,
         rate=stream.average_rate,
+        profile=codec.profile or "",
+        colour=ColourTags(
+            int(codec.color_range),
+            int(codec.color_primaries),
+            int(codec.color_trc),
+            int(codec.colorspace),
+        ),
+        seconds=seconds,
     )
 
 
-def _decode(
-    container: Any,
-) -> tuple[list[Frame], list[Image.Image], float | None, str]:
-    stream = container.streams.video[0]
-    # without this, damage is painted over and the decoder reports success
-    stream.codec_context.options = {"err_detect": "explode"}
-    every = max(1, stream.frames // CORRELATED_FRAMES)
-    frames: list[Frame] = []
-    thumbnails: list[Image.Image] = []
-    correlations: list[float] = []
-    before: Plane | None = None
-    damage = ""
-    try:
-        for index, picture in enumerate(container.decode(stream)):
-            if picture.is_corrupt:
-                damage = f"frame {index} is marked as corrupt"
-                break
-            light = _light(picture)
-            frames.append(_frame(index, picture, light, before))
-            thumbnails.append(_thumbnail(picture))
-            if index % every == 0 and min(light.shape) > 2 * NOISE_LAG:
-                correlations.append(autocorrelation(light, NOISE_LAG))
-            before = light
-    except av.FFmpegError as error:
-        damage = f"after {len(frames)} frames: {error}"
-    return frames, thumbnails, float(np.mean(correlations)) if correlations else None, damage
+def _metadata(container: Any) -> dict[str, str]:
+    tags = {key: str(value) for key, value in container.metadata.items()}
+    for stream in container.streams:
+        for key, value in stream.metadata.items():
+            tags[f"stream {stream.index}: {key}"] = str(value)
+    return tags
 
 
-def _frame(index: int, picture: Any, light: Plane, before: Plane | None) -> Frame:
-    change = None
-    if before is not None and before.shape == light.shape:
-        change = float(np.abs(light - before).mean())
-    chroma = max((float(_plane(picture, n).std()) for n in (1, 2)), default=0.0)
-    return Frame(
-        index=index,
-        time=float(picture.time or 0.0),
-        mean=float(light.mean()),
-        spread=float(light.std()),
-        highlight=float(np.percentile(light[::2, ::2], 99)),
-        chroma_spread=chroma,
-        change=change,
-    )
+def _created(metadata: dict[str, str]) -> datetime | None:
+    """The latest creation time with a time zone; `now`, which VHS writes too, is none."""
+    found = []
+    for key, value in metadata.items():
+        if key.rsplit(": ", 1)[-1] == "creation_time":
+            try:
+                when = datetime.fromisoformat(value)
+            except ValueError:
+                continue
+            if when.tzinfo is not None:
+                found.append(when)
+    return max(found, default=None)
 
 
-def _light(picture: Any) -> Plane:
-    """The brightness plane as 0..255, from the limited range (16..235) that video uses."""
-    light = _plane(picture, 0)
-    if int(picture.color_range) == 2 or picture.format.name.startswith("yuvj"):
-        return light
-    stretched: Plane = np.clip((light - 16.0) * (255.0 / 219.0), 0.0, 255.0, dtype=np.float32)
-    return stretched
-
-
-def _plane(picture: Any, number: int) -> Plane:
-    planes = picture.planes
-    # other layouts are refused by `checks.pixel_format`; they only need to be decodable here
-    if picture.format.name not in {"yuv420p", "yuvj420p"} or number >= len(planes):
-        return np.asarray(picture.to_ndarray(format="gray"), np.float32)
-    plane = planes[number]
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return np.asarray(rows[:, : plane.width], np.float32)
-
-
-def _thumbnail(picture: Any) -> Image.Image:
-    scale = THUMBNAIL / max(picture.width, picture.height)
-    width, height = (max(2, round(side * scale)) for side in (picture.width, picture.height))
-    return picture.to_image(width=width, height=height)  # type: ignore[no-any-return]
-
-
-def autocorrelation(light: Plane, lag: int) -> float:
-    """Correlation of a picture with itself moved by `lag` pixels, both ways averaged; -1..1.
-
-    A picture of one colour has none to speak of and counts as 1.
-    """
-    centred = light - light.mean()
-    variance = float((centred * centred).mean())
-    if variance < 1e-6:
-        return 1.0
-    across = float((centred[:, :-lag] * centred[:, lag:]).mean())
-    down = float((centred[:-lag] * centred[lag:]).mean())
-    return (across + down) / 2 / variance
+def _audio(path: Path) -> Audio:
+    """Decode the sound; its length is counted in samples, whatever the container claims."""
+    samples, peak, rate, damage = 0, 0.0, 1, ""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        rate = int(stream.rate or 1)
+        convert = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
+        try:
+            for frame in container.decode(stream):
+                for part in convert.resample(frame):
+                    samples += part.samples
+                    peak = max(peak, float(np.abs(part.to_ndarray()).max(initial=0.0)))
+        except av.FFmpegError as error:
+            damage = f"after {samples / rate:.2f} s: {error}"
+    return Audio(samples / rate, peak, damage)

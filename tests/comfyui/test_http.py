@@ -95,6 +95,7 @@ async def test_every_answer_says_that_it_is_simulated(sim: Sim) -> None:
         async with sim.session.get(path) as answer:
             assert answer.headers["X-Simulated"] == "comfyui", path
     assert (await sim.get("/system_stats"))["system"]["simulated"] is True
+    sim.simulation.interface = None
     async with sim.session.get("/") as answer:
         assert "Simulated ComfyUI" in await answer.text()
 

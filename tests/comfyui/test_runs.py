@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -202,6 +203,40 @@ async def test_other_containers_and_rates_are_brought_to_the_forced_rate(
     }
     entry = await sim.run(graph)
     assert len(entry["outputs"]["2"]["images"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("rate", "picked"),
+    [
+        (25, [0, 2, 4, 5, 7, 8]),
+        (30, [0, 2, 4, 6, 8, 10]),
+        # added up as doubles, three times 1/24 is a little less than twice 1/16
+        (24, [0, 2, 4, 5, 7, 8]),
+        (8, [0, 1, 1, 2, 2, 3]),
+    ],
+)
+async def test_a_forced_rate_picks_the_frames_that_the_real_loader_picks(
+    sim: Sim, tmp_path: Path, rate: int, picked: list[int]
+) -> None:
+    """Prevents: edits that are compared with, or made from, the neighbours of the right frames."""
+    with av.open(str(tmp_path / "steps.mp4"), "w") as container:
+        video: Any = container.add_stream("libx264", rate=rate, options={"crf": "1"})
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        for level in range(12):
+            pixels = np.full((64, 64, 3), 20 * level, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode(None))
+    await sim.upload("steps.mp4", (tmp_path / "steps.mp4").read_bytes())
+    graph = {
+        "1": load_video("steps.mp4", force_rate=16, frame_load_cap=6),
+        "2": node("PreviewImage", images=["1", 0]),
+    }
+    shown = (await sim.run(graph))["outputs"]["2"]["images"]
+    found = []
+    for one in shown:
+        with Image.open(sim.simulation.folders.temp / one["filename"]) as image:
+            found.append(round(float(np.asarray(image).mean()) / 20))
+    assert found == picked
 
 
 async def test_sound_is_kept_beside_a_silent_twin(sim: Sim, tmp_path: Path) -> None:

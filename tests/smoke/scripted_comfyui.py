@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import threading
@@ -27,6 +28,7 @@ class Reply:
     Attributes:
         cut_after: send only so many bytes of the body, then drop the connection.
         stop_after: send only so many bytes of the body, then nothing, with the connection open.
+        drip_s: seconds between single bytes of the body; never silent, never done.
     """
 
     status: int = 200
@@ -35,6 +37,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     stop_after: int | None = None
+    drip_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class ScriptedComfyUI:
         self.port = runner.addresses[0][1]
         self._ready.set()
         await self._stopped.wait()
-        for socket in self._sockets:
+        for socket in list(self._sockets):
             await socket.close()
         await runner.cleanup()
 
@@ -160,7 +163,7 @@ class ScriptedComfyUI:
 
     async def _play(self) -> None:
         for event in self.events if self._sockets else []:
-            for socket in self._sockets:
+            for socket in list(self._sockets):
                 await socket.send_json(event)
                 if self.websocket == "drop":
                     await socket.close()
@@ -175,23 +178,38 @@ class ScriptedComfyUI:
         await socket.prepare(request)
         self._sockets.append(socket)
         await socket.send_bytes(b"\x00\x00\x00\x03\x00\x00\x00\x02" + bytes(80))  # as recorded
-        async for message in socket:
-            if message.type is WSMsgType.CLOSE:
-                break
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.CLOSE:
+                    break
+        finally:
+            self._sockets.remove(socket)
         return socket
 
     async def _send(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         body = reply.body or (b"" if reply.json is None else json.dumps(reply.json).encode())
         kind = "application/json" if reply.json is not None else "application/octet-stream"
         headers = {"Content-Type": kind, **reply.headers}
-        if reply.cut_after is None and reply.stop_after is None:
+        if reply.cut_after is None and reply.stop_after is None and reply.drip_s is None:
             return web.Response(status=reply.status, body=body, headers=headers)
         response = web.StreamResponse(status=reply.status, headers=headers)
         response.content_length = len(body)
         await response.prepare(request)
+        if reply.drip_s is not None:
+            await self._drip(response, body, reply.drip_s)
+            return response
         await response.write(body[: reply.cut_after or reply.stop_after])
         if reply.stop_after is not None:
             await self._stopped.wait()  # silence; the client gives up long before
         assert request.transport is not None
         request.transport.abort()
         return response
+
+    async def _drip(self, response: web.StreamResponse, body: bytes, pause_s: float) -> None:
+        with contextlib.suppress(ConnectionError):  # the client gives up before the end
+            for place in range(len(body)):
+                await response.write(body[place : place + 1])
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), pause_s)
+                if self._stopped.is_set():
+                    return

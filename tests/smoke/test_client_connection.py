@@ -134,6 +134,33 @@ def test_a_refused_connection_is_unreachable_after_a_few_tries() -> None:
     assert waits == [0.2, 0.6, 1.5]
 
 
+def test_a_post_is_repeated_only_when_not_a_byte_of_it_was_sent(
+    server: ScriptedComfyUI, listener: socket.socket
+) -> None:
+    """Prevents a second job for one, and a run that fails because a listener was just reopened."""
+    waits: list[float] = []
+    refused = ComfyClient(Target.of("http://127.0.0.1:9"), pause=waits.append)
+    with refused, pytest.raises(Unreachable):
+        refused.submit({}, "me")
+    assert len(waits) == 3
+    waits.clear()
+
+    def hang_up() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(1024)  # the request has arrived, its answer is lost
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    cut = ComfyClient(Target.of(_url(listener)), pause=waits.append)
+    with cut, pytest.raises(Unreachable):
+        cut.submit({}, "me")
+    server.replies["POST /prompt"] = [Reply(status=502)]
+    refusing = ComfyClient(Target.of(server.url), pause=waits.append)
+    with refusing, pytest.raises(NotReady):
+        refusing.submit({}, "me")
+    assert not waits
+
+
 def test_a_gateway_that_restarts_is_waited_for(server: ScriptedComfyUI) -> None:
     """Prevents a short reload from failing a run."""
     ok = Reply(json=RECORDINGS["system_stats"])

@@ -35,28 +35,6 @@ def test_an_upload_sends_the_field_that_comfyui_reads(
     assert b"overwrite" not in body
 
 
-def test_a_large_upload_does_not_have_to_fit_into_memory(
-    server: ScriptedComfyUI, client: ComfyClient, tmp_path: Path
-) -> None:
-    """Prevents reading a video of half a gigabyte at once."""
-    path, size = tmp_path / "large.mp4", 16 << 20
-    with path.open("wb") as out:
-        out.truncate(size)
-    server.replies["POST /upload/image"] = [Reply(json={"name": "large.mp4"})]
-    read: list[int] = []
-
-    class Counted(io.FileIO):
-        def read(self, count: int | None = -1) -> bytes:
-            read.append(-1 if count is None else count)
-            return super().read(-1 if count is None else count)
-
-    with Counted(path) as file:
-        client.upload(file, "large.mp4", Deadline(30))  # type: ignore[arg-type]
-    assert server.seen[-1].headers["content-length"] > str(size)
-    assert max(read) <= 1 << 20
-    assert min(read) > 0
-
-
 def test_an_upload_stops_at_its_deadline(server: ScriptedComfyUI, client: ComfyClient) -> None:
     """Prevents a slow line from holding a run for ever."""
     ticks = iter([0.0, *[0.1] * 3, *[9.0] * 100])

@@ -12,6 +12,7 @@ from smoke_tests.comfy_client import (
     CachedResult,
     ComfyClient,
     Deadline,
+    Deleted,
     ExecutionError,
     Interrupted,
     LostByRestart,
@@ -202,11 +203,79 @@ def test_an_interrupted_job_is_told_apart(server: ScriptedComfyUI, client: Comfy
         _run(client)
 
 
-def test_a_job_that_nobody_knows_is_lost(server: ScriptedComfyUI, client: ComfyClient) -> None:
+@pytest.mark.parametrize(
+    ("websocket", "part"),
+    [("drop", "broke off meanwhile"), ("refuse", "cannot be told")],
+)
+def test_a_job_that_nobody_knows_is_lost(
+    websocket: str, part: str, server: ScriptedComfyUI, client: ComfyClient
+) -> None:
     """Prevents taking {} for "still running" after ComfyUI was restarted."""
-    server.job({"gone-after-restart": {}})
+    events = [
+        {"type": "executing", "data": {"node": "24", "prompt_id": "gone-after-restart"}},
+    ]
+    server.job({"gone-after-restart": {}}, events)
+    server.entry, server.websocket = {}, websocket
+    with pytest.raises(LostByRestart, match=rf"gone-after-restart.*{part}"):
+        _run(client)
+
+
+def test_a_job_removed_from_a_server_that_did_not_restart_is_told_apart(
+    server: ScriptedComfyUI, client: ComfyClient
+) -> None:
+    """Prevents a hunt for a crash when somebody cleared the queue: the events never broke off."""
+    server.job({"cleared": {}})
     server.entry = {}
-    with pytest.raises(LostByRestart, match="gone-after-restart"):
+    with pytest.raises(Deleted, match=r"did not restart \(its event stream .* removed by somebody"):
+        _run(client)
+
+
+def test_a_neighbour_that_is_still_known_proves_that_nothing_restarted(
+    server: ScriptedComfyUI, client: ComfyClient
+) -> None:
+    """Prevents blaming a restart when polling is all there is, and the queue went on."""
+    theirs, mine = [1, "theirs", {}, {}, []], [2, "mine", {}, {}, []]
+    server.job({"mine": {}})
+    server.entry, server.websocket = {}, "refuse"
+    full = {"queue_running": [theirs], "queue_pending": [mine]}
+    server.replies["GET /queue"] = [
+        Reply(json=full),
+        Reply(json={"queue_running": [], "queue_pending": []}),
+    ]
+    server.replies["GET /history"] = [Reply(json={"theirs": {}})]
+    with pytest.raises(Deleted, match="job theirs of the same time is still known"):
+        _run(client)
+
+
+def test_a_long_list_of_choices_is_fetched_from_object_info(
+    server: ScriptedComfyUI, client: ComfyClient
+) -> None:
+    """Prevents "(list of length 30)" as all that a reader gets: ComfyUI leaves long lists out."""
+    fault = {
+        "type": "value_not_in_list",
+        "message": "Value not in list",
+        "details": "sampler_name: 'best' not in (list of length 30)",
+        "extra_info": {"input_name": "sampler_name", "input_config": None},
+    }
+    body = {
+        "error": {"type": "prompt_outputs_failed_validation", "message": "failed_validation"},
+        "node_errors": {"24": {"class_type": "KSampler", "errors": [fault]}},
+    }
+    names = [f"sampler_{number}" for number in range(30)]
+    declared = {"input": {"required": {"sampler_name": [names, {}]}}}
+    server.replies["POST /prompt"] = [Reply(status=400, json=body)]
+    server.replies["GET /object_info"] = [Reply(json={"KSampler": declared})]
+    with pytest.raises(RejectedGraph, match=r"allowed: 'sampler_0', .* and 18 more"):
+        _run(client)
+
+
+def test_an_unknown_node_class_is_answered_with_those_most_like_it(
+    server: ScriptedComfyUI, client: ComfyClient
+) -> None:
+    """Prevents searching 900 classes for a misspelt one."""
+    server.replies["POST /prompt"] = [_rejected("unknown node class")]
+    server.replies["GET /object_info"] = [Reply(json={"VHS_VideoCombine": {}, "KSampler": {}})]
+    with pytest.raises(RejectedGraph, match="has 2 node classes, most like it: VHS_VideoCombine"):
         _run(client)
 
 

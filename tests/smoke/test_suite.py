@@ -32,10 +32,20 @@ TOKEN = "token-of-the-gateway-in-front-of-it"
 
 @dataclass(frozen=True)
 class Simulation:
-    """A simulated ComfyUI: where it is, and the file that asks it for a fault."""
+    """A simulated ComfyUI: where it is, the file that asks it for a fault, its control socket."""
 
     url: str
     fault: Path
+    control: Path
+
+
+RESTART = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as control:
+    control.connect(sys.argv[1])
+    control.sendall(b'{"restart": true}\\n')
+    assert b'"ok": true' in control.recv(65536)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]
     if not (REPOSITORY / "rehearsal" / "comfyui" / "__main__.py").is_file():
         pytest.skip("SIMULATION MISSING: rehearsal/comfyui is not there; the suite was not run")
     folder = tmp_path_factory.mktemp("simulation")
-    port, fault = folder / "port", folder / "fault"
+    port, fault, control = folder / "port", folder / "fault", folder / "control"
     fault.touch()
     environment = {
         "COMFYUI_PORT": "0",
@@ -52,6 +62,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]
         "SIM_STEP_SECONDS": "0.005",
         "SIM_PORT_FILE": str(port),
         "SIM_FAULT_FILE": str(fault),
+        "SIM_CONTROL": str(control),
     }
     with running(
         "rehearsal.comfyui",
@@ -59,7 +70,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]
         folder / "log",
         lambda: port.is_file() and bool(port.read_text().strip()),
     ):
-        yield Simulation(f"http://127.0.0.1:{port.read_text().strip()}", fault)
+        yield Simulation(f"http://127.0.0.1:{port.read_text().strip()}", fault, control)
 
 
 @dataclass(frozen=True)
@@ -152,11 +163,70 @@ def test_a_whole_run_through_the_gateway_passes_and_leaves_its_results(
     )
     assert (tmp_path / report["video"]["file"]).stat().st_size == report["video"]["bytes"]
     assert (tmp_path / report["video"]["contact_sheet"]).is_file()
+    phases = report["results"][0]["phases_s"]
+    assert {"upload", "queue", "sample", "decode", "encode", "download"} <= set(phases)
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>PASSED (simulated)</h1>" in page
+    assert "data:video/mp4;base64," in page
     suite = next(ET.parse(tmp_path / "junit.xml").iter("testsuite"))
     assert int(suite.attrib["tests"]) == len(report["tests"])
     assert int(suite.attrib["failures"]) == 0
-    everything = ended.stdout + ended.stderr + json.dumps(report)
+    everything = ended.stdout + ended.stderr + json.dumps(report) + page
     assert TOKEN not in everything + (tmp_path / "junit.xml").read_text()
+
+
+def test_a_quick_run_through_the_gateway_knocks_at_every_door(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """Prevents a quick level that leaves out the door, or takes as long as the reference."""
+    ended = _run(
+        "-m",
+        "smoke_tests",
+        "--level=quick",
+        f"--url={gateway.url}",
+        f"--token-file={gateway.token_file}",
+        f"--ca-file={gateway.ca_file}",
+        f"--artifacts={tmp_path}",
+        "--allow-simulated",
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    passed = {test["name"] for test in report["tests"] if test["outcome"] == "passed"}
+    assert passed >= {
+        "test_plain_http_on_the_same_port_gets_nothing",
+        "test_an_oversized_upload_is_refused_before_it_is_read",
+        "test_a_websocket_without_token_is_refused",
+        "test_another_sites_page_cannot_use_a_signed_in_browser",
+        "test_a_tiny_graph_makes_a_video",
+    }
+    assert report["level"] == "quick"
+    assert [video["name"] for video in report["results"]] == ["tiny"]
+
+
+def test_a_full_run_stands_several_clients_cancelling_and_a_restart(
+    gateway: Gateway, simulation: Simulation, tmp_path: Path
+) -> None:
+    """Prevents a full level whose tests of the queue, of cancelling or of a restart never pass."""
+    restart = tmp_path / "restart.py"
+    restart.write_text(RESTART)
+    ended = _run(
+        "-m",
+        "smoke_tests",
+        "--level=full",
+        f"--url={gateway.url}",
+        f"--token-file={gateway.token_file}",
+        f"--ca-file={gateway.ca_file}",
+        f"--artifacts={tmp_path}",
+        f"--restart-command={sys.executable} {restart} {simulation.control}",
+        "--allow-simulated",
+        "-k=test_service or (test_workflows and outpaint-en)",
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {test["outcome"] for test in report["tests"]} == {"passed"}
+    assert len(report["tests"]) == 6
+    checked = {finding["check"] for finding in report["findings"]}
+    assert checked >= {"keeps_inner_area", "audio", "not_noise"}
 
 
 def test_a_simulated_service_fails_unless_it_is_allowed(simulation: Simulation) -> None:
@@ -165,6 +235,7 @@ def test_a_simulated_service_fails_unless_it_is_allowed(simulation: Simulation) 
     assert ended.returncode == 1, ended.stdout
     assert "says that it is simulated: no model runs there" in ended.stdout
     assert "1 failed, 1 passed" in ended.stdout
+    assert "deselected" in ended.stdout
     assert "Traceback" not in ended.stdout
 
 
@@ -193,6 +264,9 @@ def test_a_service_that_is_away_fails_with_one_reason(tmp_path: Path) -> None:
     assert ended.stdout.count("FAIL  ") == 1
     assert "Unreachable" in ended.stdout
     assert "not tried since test_comfyui_answers_through_the_url failed" in ended.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>FAILED</h1>" in page
+    assert "It told nothing about itself: it was not reached." in page
 
 
 def test_a_test_run_started_for_other_tests_stays_out_of_the_suite(tmp_path: Path) -> None:

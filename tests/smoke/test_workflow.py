@@ -165,3 +165,112 @@ def test_a_file_that_is_no_api_workflow_is_refused(content: str, part: str, tmp_
     path.write_text(content)
     with pytest.raises(WorkflowError, match=part):
         Workflow.load(path)
+
+
+def _editing() -> dict[str, Any]:
+    """The reference graph with control video, mask and reference picture, brought to its size."""
+    graph = reference.workflow().graph
+    resize = {"width": 480, "height": 480, "upscale_method": "lanczos"}
+    graph["40"] = {
+        "class_type": "VHS_LoadVideo",
+        "inputs": {"video": "in.mp4", "force_rate": 16, "frame_load_cap": ["21", 0]},
+    }
+    graph["41"] = {"class_type": "ImageResizeKJv2", "inputs": {**resize, "image": ["40", 0]}}
+    graph["42"] = {"class_type": "LoadImage", "inputs": {"image": "ref.png"}}
+    graph["43"] = {"class_type": "ImageResizeKJv2", "inputs": {**resize, "image": ["42", 0]}}
+    graph["44"] = {"class_type": "LoadImageMask", "inputs": {"image": "m.png", "channel": "red"}}
+    graph["17"]["inputs"] |= {
+        "control_video": ["41", 0],
+        "reference_image": ["43", 0],
+        "control_masks": ["44", 0],
+    }
+    return graph
+
+
+EDIT: dict[str, Any] = {
+    "image": "new.png",
+    "video": "new.mp4",
+    "mask": "mask2.png",
+    "cfg": 5.5,
+    "strength": 0.7,
+    "fps": 24,
+    "width": 832,
+    "height": 320,
+    "frames": 81,
+}
+
+
+@pytest.mark.parametrize("renumber", [False, True], ids=["as it is", "renumbered"])
+def test_editing_inputs_are_found_by_what_they_feed(renumber: bool) -> None:
+    """Prevents a mask that is loaded as the reference picture."""
+    graph = _editing()
+    workflow = Workflow(_renumbered(graph) if renumber else graph)
+    changed = workflow.with_inputs(**EDIT)
+    assert {name: changed.value(name) for name in EDIT} == EDIT
+    assert changed.inputs().keys() == {*NEW, *EDIT}
+
+
+def test_what_is_brought_to_the_size_follows_it() -> None:
+    """Prevents a control video of the old size, rate or length under a result of the new one."""
+    after = Workflow(_editing()).with_inputs(**EDIT).graph
+    for node in ("17", "41", "43"):
+        assert (after[node]["inputs"]["width"], after[node]["inputs"]["height"]) == (832, 320)
+    assert after["22"]["inputs"]["width"] == 480, "a resize before a preview is nobody's control"
+    assert after["40"]["inputs"]["force_rate"] == 24
+    assert after["40"]["inputs"]["frame_load_cap"] == ["21", 0]
+    assert after["21"]["inputs"]["value"] == 81
+    assert after["44"]["inputs"]["image"] == "mask2.png"
+    assert after["42"]["inputs"]["image"] == "new.png"
+    assert after["18"]["inputs"]["image"] == "example.png"
+
+
+def test_a_mask_that_is_also_painted_into_the_video_stays_the_mask() -> None:
+    """Prevents "2 LoadImage nodes" for a graph that cuts the masked part out of the video."""
+    graph = _editing()
+    graph["45"] = {
+        "class_type": "ImageCompositeMasked",
+        "inputs": {"destination": ["41", 0], "mask": ["44", 0]},
+    }
+    graph["17"]["inputs"]["control_video"] = ["45", 0]
+    changed = Workflow(graph).with_inputs(mask="m2.png", image="i2.png", video="v2.mp4").graph
+    assert changed["44"]["inputs"]["image"] == "m2.png"
+    assert changed["42"]["inputs"]["image"] == "i2.png"
+    assert changed["40"]["inputs"]["video"] == "v2.mp4"
+
+
+def test_a_length_that_the_loaded_video_tells_is_set_where_it_is_loaded() -> None:
+    """Prevents 81 frames asked of a clip of 9: the link to the loader's count must stay."""
+    graph = _editing()
+    graph["40"]["inputs"]["frame_load_cap"] = 81
+    graph["17"]["inputs"]["length"] = ["40", 1]
+    changed = Workflow(graph).with_inputs(frames=9)
+    assert changed.value("frames") == 9
+    assert changed.graph["40"]["inputs"]["frame_load_cap"] == 9
+    assert changed.graph["17"]["inputs"]["length"] == ["40", 1]
+
+
+def test_a_mask_made_of_the_video_itself_is_no_input() -> None:
+    """Prevents overwriting the video when a mask is given to a graph that computes its own."""
+    graph = _editing()
+    graph["17"]["inputs"]["control_masks"] = ["46", 0]
+    graph["46"] = {"class_type": "ImageToMask", "inputs": {"image": ["41", 0], "channel": "red"}}
+    workflow = Workflow(graph)
+    assert "mask" not in workflow.inputs()
+    with pytest.raises(WorkflowError, match="0 mask loader nodes"):
+        workflow.with_inputs(mask="m.png")
+    assert workflow.with_inputs(video="v.mp4").value("video") == "v.mp4"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "part"),
+    [
+        ({"cfg": 101}, "cfg is 101, allowed are 0 to 100"),
+        ({"cfg": float("nan")}, "cfg is nan"),
+        ({"strength": -0.1}, "strength is -0.1"),
+        ({"fps": 0}, "fps is 0"),
+    ],
+)
+def test_editing_values_out_of_range_are_refused(inputs: dict[str, Any], part: str) -> None:
+    """Prevents a fault that the server tells only after the upload."""
+    with pytest.raises(WorkflowError, match=part):
+        Workflow(_editing()).with_inputs(**inputs)

@@ -104,6 +104,8 @@ def _serve(current: settings.Settings, description: image.Image) -> int:
     chosen = flags.fixed(current) + flags.memory(
         gpu=description.has_gpu, vram=result.vram, ram=flags.ram_limit()
     )
+    chosen += flags.speed(current.profile)
+    say(f"speed profile: {current.profile}")
     for flag in chosen:
         say(f"flag {' '.join(flag.words)}: {flag.reason}")
     probe = gpu.probe if description.has_gpu else None

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vace_comfyui import profiles
 from vace_comfyui.settings import Settings
 
 GIB = 1024**3
 LARGE_GPU_GIB = 40
 SMALL_HOST_GIB = 24
 MODEL_PATHS = "model-paths.yaml"
+SEVERAL_VALUES = ("--fast",)
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag with its value ("" when it takes none) and why it is there."""
+    """One flag with its value ("" when it takes none, words for several) and why it is there."""
 
     name: str
     value: str
@@ -27,7 +29,14 @@ class Flag:
     @property
     def words(self) -> list[str]:
         """As words of a command line."""
-        return [self.name, self.value] if self.value else [self.name]
+        return [self.name, *self.values]
+
+    @property
+    def values(self) -> list[str]:
+        """Its values: one, none, or the words of a profile's flag, which takes several."""
+        if not self.value:
+            return []
+        return self.value.split() if self.name in SEVERAL_VALUES else [self.value]
 
 
 def fixed(settings: Settings) -> list[Flag]:
@@ -79,9 +88,22 @@ def memory(*, gpu: bool, vram: int, ram: int) -> list[Flag]:
     return chosen
 
 
+def speed(profile: str) -> list[Flag]:
+    """Flags of a speed profile: each once, with all the values that the profile names."""
+    options = profiles.profiles()[profile]
+    return [
+        Flag(
+            name,
+            " ".join(option.name for option in options if option.flag == name),
+            "; ".join(f"{each.name}: {each.reason}" for each in options if each.flag == name),
+        )
+        for name in dict.fromkeys(option.flag for option in options)
+    ]
+
+
 def all_names(settings: Settings) -> set[str]:
     """Every flag that could ever be passed; the image's build checks that ComfyUI knows them."""
-    found = {flag.name for flag in fixed(settings)}
+    found = {flag.name for flag in fixed(settings) + speed(settings.profile)}
     for gpu, vram, ram in ((False, 0, 0), (True, 0, 0), (True, 1 << 50, 1 << 50)):
         found |= {flag.name for flag in memory(gpu=gpu, vram=vram, ram=ram)}
     return found | {word.split("=")[0] for word in settings.extra_args if word.startswith("--")}

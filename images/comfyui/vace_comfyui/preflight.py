@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vace_comfyui import encoder, gpu, scratch, weights
+from vace_comfyui import encoder, gpu, profiles, scratch, weights
 from vace_comfyui.image import Image
 from vace_comfyui.problems import Exit, Problem, say
 from vace_comfyui.settings import Settings
@@ -43,6 +43,7 @@ def run(settings: Settings, image: Image, probe: gpu.Probe = gpu.probe) -> Resul
         found = probe()
         say(f"GPU: {found}")
         problems += gpu.check(image, found)
+        problems += profiles.check(settings.profile, found.devices)
         vram = min((device.memory for device in found.devices), default=0)
     problems += scratch_problems
     problems += encoder.check(settings.home)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from vace_comfyui import encoder, flags, gpu
+from vace_comfyui import encoder, flags, gpu, profiles
 from vace_comfyui.image import Image
 from vace_comfyui.problems import Exit, Problem
 from vace_comfyui.settings import Settings
@@ -55,15 +55,20 @@ def unknown_flags(settings: Settings) -> list[Problem]:
         return [_problem("main.py --help", f"status {done.returncode}: {tail}", "status 0",
                          "no flag can be checked", "see that the source is ComfyUI's")]  # fmt: skip
     known = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9_-]*", done.stdout))
+    speeding = [flag for name in profiles.profiles() for flag in flags.speed(name)]
+    wanted = flags.all_names(settings) | {flag.name for flag in speeding}
+    words = set(re.findall(r"\w+", done.stdout))
+    missing = {f"{flag.name} {value}" for flag in speeding for value in flag.values
+               if flag.name in known and value not in words}  # fmt: skip
     return [
         _problem(
             f"flag {name}",
             "a flag that this ComfyUI does not know",
             "flags that its --help lists",
             "ComfyUI would end at once with a usage error",
-            "follow its change in vace_comfyui/flags.py",
+            "follow its change in vace_comfyui/flags.py or images/profiles.toml",
         )
-        for name in sorted(flags.all_names(settings) - known)
+        for name in sorted((wanted - known) | missing)
     ]
 
 

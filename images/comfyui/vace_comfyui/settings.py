@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from vace_comfyui import profiles
 from vace_comfyui.problems import Exit, Problem, SettingsError
 
 Verify = Literal["once", "size", "always"]
@@ -20,10 +21,12 @@ OWNED_FLAGS = (
 )  # fmt: skip
 """Flags that have a setting of their own, or that would move what the checks looked at."""
 REFUSED_FLAGS = {
-    "--fast": "upstream calls these optimisations untested, and FP8 matrix products degrade Wan",
+    "--fast": "upstream calls these optimisations untested, and FP8 matrix products degrade Wan; "
+    "those that were looked at are in the profiles of VACE_PROFILE",
     "--enable-manager": "its routes install code into a running service",
     "--enable-manager-legacy-ui": "its routes install code into a running service",
     "--multi-user": "results would go to folders that nobody collects",
+    **profiles.refused_flags(),
 }
 
 
@@ -42,6 +45,7 @@ class Settings:
         warm_up_seconds: longest warm-up.
         stall_seconds: `health` fails when a prompt runs and the log is silent for longer; 0: never.
         min_free_mib: least free space on the disk of input, output and temp.
+        profile: speed profile; which of ComfyUI's optimisations are on.
     """
 
     listen: str = "127.0.0.1"
@@ -59,6 +63,7 @@ class Settings:
     verify: Verify = "once"
     max_upload_mib: int = 1024
     min_free_mib: int = 1024
+    profile: str = profiles.DEFAULT
     extra_args: tuple[str, ...] = ()
 
     @property
@@ -170,6 +175,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             reader.number("COMFYUI_MAX_UPLOAD_MIB", plain.max_upload_mib, 1, 1_048_576)
         ),
         min_free_mib=int(reader.number("VACE_MIN_FREE_MIB", plain.min_free_mib, 0, 1_073_741_824)),
+        profile=reader.choice(profiles.VARIABLE, plain.profile, tuple(profiles.profiles())),
         extra_args=reader.arguments("VACE_EXTRA_ARGS"),
     )
     if reader.problems:

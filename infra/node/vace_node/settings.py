@@ -34,6 +34,7 @@ _DRIVER = (
     r"none|[0-9]{3}(?:-server)?(?:-open)?",
     '"none", or a driver branch of the distribution such as 570-server',
 )
+_PROFILE = (r"[a-z][a-z0-9_-]{0,31}", 'the name of a speed profile such as "safe"')
 _HOST = (r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?", "a host name or address, no port")
 _BUCKET = (r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", "an OSS bucket name")
 _ENDPOINT = (r"https://[a-z0-9.-]+(?::[0-9]+)?", "https://<host>, nothing behind it")
@@ -62,12 +63,16 @@ class ResultsSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Desired state of the node. `gpu_driver` is "none" on a machine without a GPU."""
+    """Desired state of the node. `gpu_driver` is "none" on a machine without a GPU.
+
+    `speed_profile` is passed on to ComfyUI's image, which knows what it means.
+    """
 
     comfyui_image: str
     gateway_image: str
     data_disk_id: str
     gpu_driver: str
+    speed_profile: str
     results: ResultsSettings | None
     max_upload_mib: int
     allowed_hosts: tuple[str, ...]
@@ -179,6 +184,7 @@ def parse_settings(text: str, source: str = "the settings Parameter") -> Setting
         gateway_image=form.text("gateway_image", _IMAGE),
         data_disk_id=form.text("data_disk_id", _DISK),
         gpu_driver=form.text("gpu_driver", _DRIVER),
+        speed_profile=form.text("speed_profile", _PROFILE),
         results=None
         if results is None
         else ResultsSettings(

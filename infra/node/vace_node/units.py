@@ -90,6 +90,7 @@ def comfyui_quadlet(settings: Settings) -> str:
             # One more than the gateway lets through: a file comes in a multipart envelope.
             f"COMFYUI_MAX_UPLOAD_MIB={settings.max_upload_mib + 1}",
             f"VACE_DRAIN_SECONDS={DRAIN_S}",
+            f"VACE_PROFILE={settings.speed_profile}",
         ],
     )
     container += f"Volume={COMFYUI}:{COMFYUI}\n"

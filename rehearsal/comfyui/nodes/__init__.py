@@ -6,14 +6,15 @@ Classes without a behaviour are listed by /object_info all the same and fail lou
 
 from __future__ import annotations
 
-from rehearsal.comfyui.execution import Behaviour
-from rehearsal.comfyui.nodes import core_video, images, loaders, masks, video_helper, wan
+from rehearsal.comfyui.node_context import Behaviour
+from rehearsal.comfyui.nodes import core_video, images, loaders, masks, padding, video_helper, wan
 
 BEHAVIOURS: dict[str, Behaviour] = {
     **loaders.BEHAVIOURS,
     **wan.BEHAVIOURS,
     **images.BEHAVIOURS,
     **masks.BEHAVIOURS,
+    **padding.BEHAVIOURS,
     **video_helper.BEHAVIOURS,
     **core_video.BEHAVIOURS,
 }

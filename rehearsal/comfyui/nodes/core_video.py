@@ -10,8 +10,9 @@ import numpy as np
 
 from rehearsal.comfyui import video_files
 from rehearsal.comfyui.errors import NodeError
-from rehearsal.comfyui.execution import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.node_context import Behaviour, NodeContext, NodeResult
 from rehearsal.comfyui.nodes.naming import next_counter
+from rehearsal.comfyui.output_files import delivered
 from rehearsal.comfyui.values import Audio, Images, Video
 
 #: libx264's default, which ComfyUI leaves alone.
@@ -83,13 +84,15 @@ def save(
         height=images.height,
         rate=video.rate,
         crf=SAVE_CRF,
-        metadata=tags if context.metadata else {},
+        metadata=tags if context.metadata or context.fault_name == "metadata_leak" else {},
         on_frame=lambda _: context.interrupt.check(),
+        fault=context.fault_name,
     )
     if video.audio is not None:
         seconds = float(images.count / video.rate)
         video_files.add_audio(silent, target, video.audio, seconds=seconds)
         silent.unlink()
+    name = delivered(target, context.fault).name
     shown = {"filename": name, "subfolder": subfolder, "type": "output"}
     return NodeResult((), {"images": [shown], "animated": [True]})
 

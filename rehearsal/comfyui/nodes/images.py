@@ -11,7 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from rehearsal.comfyui import pictures
 from rehearsal.comfyui.errors import NodeError, UnreadableImage
-from rehearsal.comfyui.execution import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.node_context import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.nodes.edges import edges
 from rehearsal.comfyui.nodes.naming import next_counter
 from rehearsal.comfyui.values import Images, Masks, Pixels
 
@@ -202,13 +203,9 @@ def size_and_count(_: NodeContext, *, image: Images) -> NodeResult:
 def canny(
     _: NodeContext, *, image: Images, low_threshold: float, high_threshold: float
 ) -> NodeResult:
-    """Canny, as an edge picture: white where the brightness changes quickly."""
-    threshold = 255 * (low_threshold + high_threshold) / 2
-    edges = [
-        Image.fromarray(one).convert("L").filter(ImageFilter.FIND_EDGES) for one in image.pixels
-    ]
-    hard = np.stack([np.where(np.asarray(one) > threshold, 255, 0) for one in edges])
-    return NodeResult((Images(np.repeat(hard[..., None], 3, axis=3).astype(np.uint8)),))
+    """Canny: thin white lines on black where the light changes steeply."""
+    found = np.stack([edges(one, low_threshold, high_threshold) for one in image.pixels])
+    return NodeResult((Images(np.repeat(found[..., None], 3, axis=3)),))
 
 
 def blur(_: NodeContext, *, image: Images, blur_radius: int, sigma: float) -> NodeResult:

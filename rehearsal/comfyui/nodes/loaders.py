@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rehearsal.comfyui.execution import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.node_context import Behaviour, NodeContext, NodeResult
 from rehearsal.comfyui.values import Conditioning, Model
 
 

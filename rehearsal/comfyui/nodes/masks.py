@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from rehearsal.comfyui import pictures
-from rehearsal.comfyui.execution import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.node_context import Behaviour, NodeContext, NodeResult
 from rehearsal.comfyui.values import Images, Masks
 
 

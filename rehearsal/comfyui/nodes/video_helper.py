@@ -13,9 +13,10 @@ from PIL import Image
 
 from rehearsal.comfyui import pictures, video_files
 from rehearsal.comfyui.errors import NodeError
-from rehearsal.comfyui.execution import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.node_context import Behaviour, NodeContext, NodeResult
 from rehearsal.comfyui.nodes.images import png_metadata
 from rehearsal.comfyui.nodes.naming import next_helper_counter
+from rehearsal.comfyui.output_files import delivered
 from rehearsal.comfyui.values import Audio, Images, Pixels
 
 FORMATS = ("video/h264-mp4", "image/gif", "image/webp")
@@ -48,14 +49,18 @@ def _target_size(
 def _picked(
     path: Path, facts: video_files.VideoFacts, *, force_rate: float, skip: int, nth: int, cap: int
 ) -> Iterator[Pixels]:
-    """Frames at the wanted rate: one is repeated or left out as its time requires."""
+    """Frames at the wanted rate: one is repeated or left out as its time requires.
+
+    As VideoHelperSuite does: the frames count as evenly spaced, the first is always given, and then
+    at each wanted time the first that begins no earlier. Times are added up as doubles there, and
+    their rounding sometimes decides between two frames; so they are here.
+    """
     source_time = 1 / float(facts.rate)
     wanted_time = 1 / force_rate if force_rate else source_time
     clock, position, given = 0.0, -1, 0
-    for pixels in video_files.decoded(path):
-        clock += source_time
-        # The small tolerance keeps rounding of 1/25 and 1/30 from dropping a frame.
-        while clock >= wanted_time - 1e-9:
+    for number, pixels in enumerate(video_files.decoded(path)):
+        clock = clock + source_time if number else wanted_time
+        while clock >= wanted_time:
             clock -= wanted_time
             position += 1
             if position < skip or (position - skip) % nth:
@@ -213,7 +218,8 @@ def combine(
         file = folder / f"{name}.mp4"
         order = _order(images.count, pingpong=pingpong, loop_count=loop_count)
         pixels = _even(images.pixels)
-        tags = _container_tags(context) if save_metadata else {}
+        leak = context.fault_name == "metadata_leak"
+        tags = _container_tags(context) if save_metadata or leak else {}
         written = video_files.write_h264(
             file,
             (pixels[index] for index in order),
@@ -224,6 +230,7 @@ def combine(
             crf=int(crf),
             metadata=tags,
             on_frame=lambda done: context.step(done, len(order)),
+            fault=context.fault_name,
         )
         if audio is not None:
             silent, file = file, folder / f"{name}-audio.mp4"
@@ -232,6 +239,7 @@ def combine(
         file = folder / f"{name}.{format.partition('/')[2]}"
         _write_animation(file, images, frame_rate, _order(images.count, pingpong=pingpong,
             loop_count=0), loop_count)  # fmt: skip
+    file = delivered(file, context.fault)
     shown = {
         "filename": file.name,
         "subfolder": subfolder,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
 
 import numpy as np
 
-from rehearsal.comfyui import pictures
-from rehearsal.comfyui.errors import NodeError, OutOfMemory
-from rehearsal.comfyui.execution import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui import damage, drawing, pictures
+from rehearsal.comfyui.errors import Abandoned, NodeError, OutOfMemory
 from rehearsal.comfyui.faults import CRASH_EXIT_STATUS
+from rehearsal.comfyui.node_context import Behaviour, NodeContext, NodeResult
+from rehearsal.comfyui.nodes.previews import Preview
 from rehearsal.comfyui.values import Conditioning, Control, Images, Latent, Masks, Model, Sampled
 
 VAE_STRIDE = 8
@@ -77,20 +77,30 @@ def vace_to_video(
     )
 
 
-def _check_patches(latent: Latent) -> None:
-    """The model pads an odd latent size up, the control rounds it down, and they no longer fit."""
-    rounded_down = latent.length * (latent.height // 2) * (latent.width // 2)
-    rounded_up = latent.length * -(-latent.height // 2) * -(-latent.width // 2)
-    if rounded_down != rounded_up:
+def _check_patches(latent: Latent, control: Control) -> None:
+    """Control and latent are added place by place, so both must make the same number of places.
+
+    The model takes 2 by 2 latent places at once; it pads an odd latent up and rounds the control
+    down. A latent of another length than the control's (VAEEncode of other frames) fails alike.
+    """
+    frames, height, width = control.masks.pixels.shape
+    length = (frames - 1) // 4 + 1 + (0 if control.reference is None else 1)
+    controlled = length * (height // VAE_STRIDE // 2) * (width // VAE_STRIDE // 2)
+    sampled = latent.length * -(-latent.height // 2) * -(-latent.width // 2)
+    if controlled != sampled:
         raise NodeError(
-            f"The size of tensor a ({rounded_down}) must match the size of tensor b "
-            f"({rounded_up}) at non-singleton dimension 1"
+            f"The size of tensor a ({controlled}) must match the size of tensor b "
+            f"({sampled}) at non-singleton dimension 1"
         )
 
 
 def _meet_fault(context: NodeContext, step: int) -> None:
     fault = context.fault
-    if fault is None or step != fault.step:
+    if fault is None or step < fault.step:
+        return
+    if fault.name == "ws_drop":
+        context.hub.cut()
+    if step != fault.step:
         return
     match fault.name:
         case "out_of_memory":
@@ -100,6 +110,8 @@ def _meet_fault(context: NodeContext, step: int) -> None:
             os._exit(CRASH_EXIT_STATUS)
         case "stall":
             context.interrupt.wait(fault.seconds)
+        case "lost_history":
+            raise Abandoned
 
 
 def sample(
@@ -111,23 +123,31 @@ def sample(
     positive: Conditioning,
     negative: Conditioning,
     latent_image: Latent,
-    **_more: Any,
+    cfg: float = 8.0,
+    sampler_name: str = "",
+    scheduler: str = "",
+    denoise: float = 1.0,
 ) -> NodeResult:
     """KSampler: takes its time and decides what the pictures will show.
 
     Raises:
-        NodeError: the size is no multiple of 16.
+        NodeError: the size is no multiple of 16, or latent and control differ in size.
         OutOfMemory: on request.
         Interrupted: between two steps.
     """
     if positive.control is not None:
-        _check_patches(latent_image)
+        _check_patches(latent_image, positive.control)
+    latent = latent_image
+    sampled = Sampled(
+        positive.text, negative.text, seed, steps, positive.control, cfg=cfg,
+        sampler=f"{sampler_name}/{scheduler}", model=f"{model.name} {model.settings}",
+        denoise=denoise, encoded=latent.encoded,
+    )  # fmt: skip
+    preview = Preview(damage.ignoring(sampled, context.fault_name), latent, context.preview_size)
     for step in range(1, steps + 1):
         context.interrupt.wait(context.step_seconds)
-        context.step(step, steps)
+        context.step(step, steps, lambda done=step / steps: preview.jpeg(done))  # type: ignore[misc]
         _meet_fault(context, step)
-    sampled = Sampled(positive.text, negative.text, seed, steps, positive.control)
-    latent = latent_image
     return NodeResult(
         (Latent(latent.length, latent.height, latent.width, latent.reference_frames, sampled),)
     )
@@ -149,23 +169,23 @@ def trim(_: NodeContext, *, samples: Latent, trim_amount: int) -> NodeResult:
     )
 
 
-def decode(_: NodeContext, *, samples: Latent, vae: Model) -> NodeResult:
+def decode(context: NodeContext, *, samples: Latent, vae: Model) -> NodeResult:
     """VAEDecode: draws the frames. A reference that was not trimmed shows as four frames."""
     width, height = samples.width * VAE_STRIDE, samples.height * VAE_STRIDE
     if samples.sampled is None:
         if samples.encoded is not None:
-            return NodeResult((samples.encoded,))
+            again = drawing.RoundTrip(samples.encoded.width, samples.encoded.height)
+            return NodeResult((Images(np.stack([again(one) for one in samples.encoded.pixels])),))
         grey = np.full((samples.frames, height, width, 3), 128, dtype=np.uint8)
         return NodeResult((Images(grey),))
+    sampled = damage.ignoring(samples.sampled, context.fault_name)
     leading = min(samples.frames, 4 * samples.reference_frames)
-    pixels = pictures.draw(
-        samples.sampled, frames=samples.frames - leading, width=width, height=height
-    )
-    control = samples.sampled.control
+    pixels = drawing.draw(sampled, frames=samples.frames - leading, width=width, height=height)
+    control = sampled.control
     if leading and control is not None and control.reference is not None:
         still = np.repeat(control.reference.pixels[:, :height, :width], leading, axis=0)
         pixels = np.concatenate([still, pixels])
-    return NodeResult((Images(pixels),))
+    return NodeResult((Images(damage.spoiled(pixels, context.fault_name)),))
 
 
 def encode(_: NodeContext, *, pixels: Images, vae: Model) -> NodeResult:

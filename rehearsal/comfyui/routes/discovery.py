@@ -17,26 +17,6 @@ from rehearsal.comfyui.simulation import SIMULATION
 FRONTEND_VERSION = "1.49.6"
 TEMPLATES_VERSION = "0.11.44"
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Simulated ComfyUI</title>
-<h1>Simulated ComfyUI {version}</h1>
-<p>This is <strong>not</strong> ComfyUI: no model runs here, and the pictures in the videos are
-drawn. It answers the same calls, so that everything around ComfyUI can be tested without a GPU.
-There is no graphical editor.</p>
-<ul><li><a href="system_stats">system_stats</a> <li><a href="queue">queue</a>
-<li><a href="history">history</a> <li><a href="object_info">object_info</a></ul>
-</html>
-"""
-
-
-async def page(_: web.Request) -> web.Response:
-    """GET /: says what this is."""
-    response = web.Response(text=PAGE.format(version=COMFYUI_VERSION), content_type="text/html")
-    response.headers["Cache-Control"] = "no-cache"
-    return response
-
 
 async def system_stats(_: web.Request) -> web.Response:
     """GET /system_stats, with ``system.simulated`` set."""
@@ -115,18 +95,44 @@ async def embeddings(request: web.Request) -> web.Response:
     return web.json_response([str(PurePath(name).with_suffix("")) for name in names])
 
 
-async def empty_list(_: web.Request) -> web.Response:
-    """Lists that need the graphical editor."""
-    return web.json_response([])
+async def experiment_models(request: web.Request) -> web.Response:
+    """GET /experiment/models: folders with the paths that feed them."""
+    folders = request.app[SIMULATION].folders
+    hidden = {"configs", "custom_nodes"}
+    return web.json_response(
+        [
+            {"name": name, "folders": [str(path) for path in folders.model_folders(name)]}
+            for name in MODEL_FOLDERS
+            if name not in hidden
+        ]
+    )
+
+
+async def experiment_models_folder(request: web.Request) -> web.Response:
+    """GET /experiment/models/{folder}: files with what the interface shows beside them."""
+    folder = request.match_info["folder"]
+    if folder not in MODEL_FOLDERS:
+        return web.Response(status=404)
+    folders = request.app[SIMULATION].folders
+    return web.json_response(
+        [
+            {"name": name, "pathIndex": 0, **folders.model_facts(folder, name)}
+            for name in folders.model_names(folder)
+        ]
+    )
+
+
+async def global_subgraph(_: web.Request) -> web.Response:
+    """GET /global_subgraphs/{id}: null, as for any id that is not there."""
+    return web.json_response(None)
 
 
 async def empty_object(_: web.Request) -> web.Response:
-    """Objects that need the graphical editor."""
+    """What node packs contribute to the interface: nothing, the packs here have no scripts."""
     return web.json_response({})
 
 
 ROUTES = (
-    ("GET", "/", page),
     ("GET", "/system_stats", system_stats),
     ("GET", "/features", features),
     ("GET", "/object_info", object_info),
@@ -134,9 +140,11 @@ ROUTES = (
     ("GET", "/models", models),
     ("GET", "/models/{folder}", models_folder),
     ("GET", "/embeddings", embeddings),
-    ("GET", "/extensions", empty_list),
+    ("GET", "/experiment/models", experiment_models),
+    ("GET", "/experiment/models/{folder}", experiment_models_folder),
     ("GET", "/i18n", empty_object),
     ("GET", "/workflow_templates", empty_object),
     ("GET", "/global_subgraphs", empty_object),
+    ("GET", "/global_subgraphs/{id}", global_subgraph),
     ("GET", "/node_replacements", empty_object),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aiohttp import web
@@ -177,8 +178,25 @@ async def cancel(request: web.Request) -> web.Response:
     return web.json_response({"cancelled": True})
 
 
+async def cancel_several(request: web.Request) -> web.Response:
+    """POST /api/jobs/cancel: all of ``job_ids`` or, when one is unknown, none of them."""
+    simulation = request.app[SIMULATION]
+    try:
+        wanted = (await request.json()).get("job_ids")
+    except (json.JSONDecodeError, AttributeError):
+        wanted = None
+    if not isinstance(wanted, list) or not wanted or not all(isinstance(x, str) for x in wanted):
+        return web.json_response({"error": "job_ids must be a non-empty list"}, status=400)
+    found = [_find(simulation, job_id) for job_id in wanted]
+    if None in found:
+        return web.json_response({"error": "Job not found"}, status=404)
+    open_jobs = [job["id"] for job in found if job and job["status"] in STATUSES[:2]]
+    return web.json_response({"cancelled": [one for one in open_jobs if _cancel(simulation, one)]})
+
+
 ROUTES = (
     ("GET", "/api/jobs", listing),
     ("GET", "/api/jobs/{job_id}", job),
+    ("POST", "/api/jobs/cancel", cancel_several),
     ("POST", "/api/jobs/{job_id}/cancel", cancel),
 )

@@ -26,6 +26,9 @@ for name in FLAGS:
 for name in SWITCHES:
     if name != without:
         parser.add_argument(name, action="store_true")
+if without != "--fast":
+    values = ("fp16_accumulation", "fp8_matrix_mult", "cublas_ops", "autotune")
+    parser.add_argument("--fast", nargs="*", choices=[name for name in values if name != without])
 options = parser.parse_args()
 for name in filter(None, os.environ.get("STANDIN_IGNORE", "").split(",")):
     signal.signal(signal.Signals[name], signal.SIG_IGN)

@@ -10,6 +10,7 @@ from images.variants import (
     Variant,
     VariantError,
     find,
+    gpu_of_device,
     gpus,
     image_facts,
     variant_for,
@@ -131,3 +132,42 @@ def test_an_image_says_what_it_runs_on() -> None:
         "compute_capabilities": [],
         "least_driver": {},
     }
+
+
+def test_peaks_are_dense_sourced_and_possible() -> None:
+    """A peak with sparsity, twice the real one, would make every card look twice as slow."""
+    known = [each for each in gpus() if each.fp16_tflops]
+    assert {"T4", "A10", "A30", "A100-class", "L20"} <= {each.gpu for each in known}
+    for gpu in gpus():
+        peaks = (gpu.fp16_tflops, gpu.bf16_tflops, gpu.fp8_tflops, gpu.memory_gb_per_s)
+        assert bool(gpu.peak_source) == any(peaks), gpu.gpu
+        assert bool(gpu.device) == any(peaks), gpu.gpu
+        if gpu.fp8_tflops:
+            assert version(gpu.compute_capability) >= (8, 9)
+            assert gpu.fp8_tflops == 2 * (gpu.fp16_tflops or 0)
+        if gpu.bf16_tflops:
+            assert version(gpu.compute_capability) >= (8, 0)
+            assert gpu.bf16_tflops == gpu.fp16_tflops
+    (l20,) = [each for each in gpus() if each.gpu == "L20"]
+    assert (l20.bf16_tflops, l20.fp8_tflops) == (119.5, 239.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_gib", "gpu"),
+    [
+        ("cuda:0 NVIDIA L20 : cudaMallocAsync", 44.5, "L20"),
+        ("cuda:0 Tesla T4 : native", 14.6, "T4"),
+        ("NVIDIA A10", 22.1, "A10"),
+        ("NVIDIA A100-SXM4-80GB", 79, "A100-class"),
+        ("NVIDIA H20", 95.6, "GU8TF (H20-class 96 GB)"),
+        ("NVIDIA H20", 139.8, "GU8TEF (H20-class 141 GB)"),
+        ("NVIDIA A10G", 22, None),
+        ("simulated", 8, None),
+    ],
+)
+def test_a_card_is_found_by_what_cuda_calls_it(
+    name: str, memory_gib: float, gpu: str | None
+) -> None:
+    """The peak of another card would make the distance to the limit a fiction."""
+    found = gpu_of_device(name, memory_gib)
+    assert (found.gpu if found else None) == gpu

@@ -19,6 +19,7 @@ def settings_document() -> dict[str, Any]:
         "gateway_image": f"registry.vace.internal/vace/gateway@{DIGEST}",
         "data_disk_id": "d-bp1abcdefghijklmnopq",
         "gpu_driver": "570-server",
+        "speed_profile": "safe",
         "results": {
             "bucket": "vace-results-1a2b3c",
             "endpoint": "https://oss-cn-hangzhou-internal.aliyuncs.com",

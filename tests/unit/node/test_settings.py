@@ -65,6 +65,8 @@ def test_every_problem_is_named_at_once(settings_document: dict[str, Any]) -> No
         ("comfyui_image", "r.example.com/a@sha256:" + "0" * 64 + "\nUser=0"),
         ("data_disk_id", "../../sda"),
         ("gpu_driver", "570; rm"),
+        ("speed_profile", "fast\nUser=0"),
+        ("speed_profile", None),
     ],
 )
 def test_values_cannot_break_out_of_a_unit_file(

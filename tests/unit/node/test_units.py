@@ -158,3 +158,9 @@ def test_start_limit_is_said_in_words(result: str) -> None:
     assert "given up" in text
     assert result in text
     assert "restarted 5 times" in text
+
+
+def test_the_speed_profile_is_passed_on_to_the_image(settings: Settings) -> None:
+    """Prevents a profile that is chosen, paid for and has no effect."""
+    chosen = dataclasses.replace(settings, speed_profile="balanced")
+    assert "Environment=VACE_PROFILE=balanced\n" in units.comfyui_quadlet(chosen)
