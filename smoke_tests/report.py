@@ -71,13 +71,15 @@ class Report:
         self.video = {key: entry[key] for key in video if key in entry}
 
     def warnings(self) -> list[str]:
-        """Sentences worth reading although nothing failed."""
-        doubtful = [f for f in self.findings if f["level"] == "warning"]
-        several = len({f["video"] for f in self.findings}) > 1
+        """Sentences worth reading although nothing failed; the same of several videos once."""
+        doubtful = [finding for finding in self.findings if finding["level"] == "warning"]
+        videos = {finding["video"] for finding in self.findings}
+        same: dict[str, list[str]] = {}
+        for finding in doubtful:
+            sentence = f"{finding['check']}: {finding['measured']}; better {finding['limit']}"
+            same.setdefault(sentence, []).append(finding["video"])
         return [
-            (f"{f['video']}: " if several else "")
-            + f"{f['check']}: {f['measured']}; better {f['limit']}"
-            for f in doubtful
+            f"{_of(names, len(videos))}{sentence}" for sentence, names in same.items()
         ] + self.notes
 
     def take_versions(self, stats: dict[str, Any]) -> None:
@@ -123,3 +125,12 @@ def earlier_hashes(folder: Path | None) -> list[str]:
         return []
     hashes = report.get("seen_sha256", []) if isinstance(report, dict) else []
     return [text for text in hashes if isinstance(text, str)]
+
+
+def _of(names: list[str], count: int) -> str:
+    """Whose sentence it is, for the front of it; nothing where there is only one video."""
+    if count < 2:
+        return ""
+    if len(names) == count:
+        return "all videos: "
+    return f"{', '.join(names)}: " if len(names) < 4 else f"{len(names)} of {count} videos: "

@@ -78,7 +78,7 @@ def contact_sheet(
         for place, (picture, number, note) in enumerate(tiles):
             at = (MARGIN + place * (width + GAP), top)
             _draw_tile(sheet, picture, at, width=width, number=number, note=note)
-        top += tall + LABEL + GAP + (ROW_GAP if name == "output" else 0)
+        top += tall + LABEL + GAP + (ROW_GAP if source and name == "output" else 0)
     file = io.BytesIO()
     sheet.save(file, format, **({"quality": 85} if format == "JPEG" else {}))
     return file.getvalue()

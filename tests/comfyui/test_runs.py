@@ -253,6 +253,8 @@ async def test_sound_is_kept_beside_a_silent_twin(sim: Sim, tmp_path: Path) -> N
         sound, seen = container.streams.audio[0], container.streams.video[0]
         assert sound.codec_context.name == "aac"
         assert seen.frames == 9
+        assert sound.duration is not None
+        assert sound.time_base is not None
         assert abs(float(sound.duration * sound.time_base) - 9 / 16) < 0.1
         level = max(float(np.abs(f.to_ndarray()).max()) for f in container.decode(sound))
         assert level > 0.1

@@ -163,6 +163,14 @@ def test_the_event_stream_carries_the_token(use: Use, start: Server) -> None:
     assert use(Target.of(server.url, token="right"), _run).events > 10
 
 
+def test_a_run_is_polled_when_there_is_no_websocket(use: Use, server: ScriptedComfyUI) -> None:
+    """Prevents a proxy that cannot pass WebSockets from hiding a finished video."""
+    server.job(RECORDINGS["reference_history"])
+    server.websocket = "refuse"
+    result = use(Target.of(server.url), _run)
+    assert (len(result.videos), result.events) == (1, 0)
+
+
 def test_a_redirect_is_not_followed(use: Use, start: Server) -> None:
     """Prevents a redirect from carrying the token to another host."""
     elsewhere, server = start(), start(token="right")

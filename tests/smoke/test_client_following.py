@@ -4,14 +4,22 @@ import pytest
 
 from smoke_tests import reference
 from smoke_tests.comfy_client import (
+    ComfyError,
     Deadline,
+    ExecutionError,
+    Interrupted,
     LostByRestart,
     NotReady,
     Stalled,
     Timeout,
     Unreachable,
 )
-from smoke_tests.comfy_client.following import NOT_READY_S, UNREACHABLE_S, Following
+from smoke_tests.comfy_client.following import (
+    NOT_READY_S,
+    SETTLE_FOR_S,
+    UNREACHABLE_S,
+    Following,
+)
 
 GRAPH = reference.workflow().graph
 RUNS = {"queue_running": [[1, "mine", {}, {}, []]], "queue_pending": []}
@@ -116,3 +124,36 @@ def test_a_job_that_is_nowhere_after_an_outage_was_lost_by_it() -> None:
     error = job.gone(set())
     assert isinstance(error, LostByRestart)
     assert "did not answer for a while meanwhile, as in a restart" in str(error)
+
+
+def test_a_job_that_moves_from_queue_to_history_is_not_lost() -> None:
+    """Prevents "lost" for a job that one poll found in neither place, just between the two."""
+    job = _job()
+    job.not_found(EMPTY, 1.0)
+    assert not job.is_gone(1.0)
+    job.not_found(EMPTY, 2.0)
+    assert job.is_gone(2.0)
+
+
+def test_a_history_that_is_written_late_is_waited_for() -> None:
+    """Prevents "lost" for a job whose end was announced before its entry could be read."""
+    job = _job()
+    job.heard([{"type": "execution_success", "data": {"prompt_id": "mine"}}])
+    job.moment(1.0, listening=True)
+    for second in (1.0, 2.0, 3.0):
+        job.not_found(EMPTY, second)
+    assert not job.is_gone(3.0)
+    assert job.is_gone(1.0 + SETTLE_FOR_S)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("execution_interrupted", Interrupted), ("execution_error", ExecutionError)],
+)
+def test_an_end_that_only_the_events_told_is_told(kind: str, expected: type[ComfyError]) -> None:
+    """Prevents "deleted" for a job whose history entry was removed at once after its end."""
+    job = _job()
+    job.heard([{"type": kind, "data": {"prompt_id": "mine", "node_id": "24"}}])
+    job.moment(1.0, listening=True)
+    assert job.ended
+    assert isinstance(job.gone(set()), expected)

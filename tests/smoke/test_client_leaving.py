@@ -93,6 +93,7 @@ async def test_a_task_cancelled_before_its_submission_was_answered_leaves_no_job
         with pytest.raises(asyncio.CancelledError):
             await task
     _expect_cancelled(server, _asked_id(server))
+    assert len(server.bodies("/queue")) > 1, "a graph that arrives late must be taken out, too"
 
 
 async def test_a_second_cancellation_does_not_stop_the_first_from_reaching_the_server(

@@ -163,6 +163,7 @@ def _error_entry(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         ("torch.OutOfMemoryError", "Allocation on device 0 would exceed allowed memory."),
         ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.50 GiB."),
         ("RuntimeError", "CUDA error: out of memory"),
+        ("RuntimeError", "Allocation on device would exceed allowed memory."),
         ("MemoryError", ""),
     ],
 )

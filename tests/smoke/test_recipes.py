@@ -207,7 +207,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def small(recipe: Recipe) -> dict[str, Any]:
     """A size in which a run takes a moment; an extension still adds frames to its first ones."""
     frames = recipe.first_frames + 16 if recipe.first_frames else FRAMES
-    # at half a cell for a compared pixel, lines as edge detectors draw them cover all texture
+    # detected lines are a pixel thin: on a smaller picture they cover all of the texture
     larger = 2 if recipe.name == "style" else 1
     return {"width": larger * WIDTH, "height": larger * HEIGHT, "frames": frames}
 

@@ -304,3 +304,18 @@ def test_periods_are_exact() -> None:
     from smoke_tests.media import Expectation  # noqa: PLC0415
 
     assert Expectation(16, 16, 30, Fraction(30000, 1001)).seconds == pytest.approx(1.001)
+
+
+def test_a_warning_that_many_videos_share_is_said_once() -> None:
+    """Prevents twenty equal lines in front of the one note that matters."""
+    report = Report(url="https://host", run_id="r")
+    slow = Finding("faststart", "moov last", "moov first", "", level="warning")
+    for video in ("a", "b", "c", "d", "e"):
+        if video != "e":
+            report.finding(slow, video=video)
+        report.finding(Finding("mp4", "fine", "fine", ""), video=video)
+    report.finding(Finding("colour_levels", "few", "many", "", level="warning"), video="e")
+    assert report.warnings() == [
+        "4 of 5 videos: faststart: moov last; better moov first",
+        "e: colour_levels: few; better many",
+    ]
