@@ -1,17 +1,20 @@
-"""``vace-comfyui``: serve, ready, health, check."""
+"""``vace-comfyui``: serve, ready, health, drain, check."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from vace_comfyui import flags, gpu, image, preflight, ready, selfcheck, settings
+from vace_comfyui import drain, flags, gpu, image, preflight, ready, selfcheck, settings
+from vace_comfyui.listener import Listener
 from vace_comfyui.problems import Exit, SettingsError, exit_code, listing, say
 from vace_comfyui.state import Board
+from vace_comfyui.status import Status
 from vace_comfyui.supervisor import STOPPING, Supervisor
 
 _EPILOG = "Settings come from the environment; images/comfyui/README.md lists them and the codes."
@@ -31,6 +34,19 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--json", action="store_true", help="answer as JSON")
+    waits = commands.add_parser(
+        "drain", help="want no new prompts and wait for those that are there (preStop hook)"
+    )
+    waits.add_argument(
+        "--seconds", type=_seconds, help="longest wait for prompts (default: VACE_DRAIN_SECONDS)"
+    )
+    waits.add_argument(
+        "--linger",
+        type=_seconds,
+        default=drain.LINGER_SECONDS,
+        help="time in which the last result can be fetched, in seconds (default: %(default)g)",
+    )
+    waits.add_argument("--cancel", action="store_true", help="want new prompts again, at once")
     check = commands.add_parser("check", help="run the checks of a start without starting")
     check.add_argument(
         "--build", action="store_true", help="check the image itself: flags, packages, encoders"
@@ -45,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         current = settings.read()
         if options.command in ("ready", "health"):
             return _answer(options.command, current, as_json=options.json)
+        if options.command == "drain":
+            return _drain(current, options)
         description = image.load(current.image)
     except SettingsError as error:
         sys.stderr.write(f"vace-comfyui: {error}\n")
@@ -60,11 +78,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(command: str, current: settings.Settings, *, as_json: bool) -> int:
     answer = ready.ready(current) if command == "ready" else ready.health(current)
     if as_json:
-        text = json.dumps({command: answer.yes, "reasons": list(answer.reasons)})
+        document = {command: answer.yes, "reasons": list(answer.reasons)}
+        if command == "ready":
+            document["draining"] = answer.draining
+        text = json.dumps(document)
     else:
         text = f"{command}: {'yes' if answer.yes else 'no'}: {answer}"
     sys.stdout.write(text + "\n")
     return Exit.OK if answer.yes else Exit.NO
+
+
+def _seconds(text: str) -> float:
+    """A time on the command line. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: a number from 0 to 86400; because it is a time in seconds"
+        )
+    return value
+
+
+def _drain(current: settings.Settings, options: argparse.Namespace) -> int:
+    """A hook must not fail for want of anything to wait for: whatever it meets, the code is 0."""
+    if options.cancel:
+        try:
+            told = "cancelled" if drain.unmark(current) else "it was not marked"
+        except OSError as error:
+            sys.stderr.write(f"vace-comfyui: drain: {error}\n")
+            return Exit.NO
+    else:
+        seconds = current.drain_seconds if options.seconds is None else options.seconds
+        told = drain.run(current, seconds, options.linger)
+    sys.stdout.write(f"drain: {told}\n")
+    return Exit.OK
 
 
 def _check(current: settings.Settings, description: image.Image, *, build: bool) -> int:
@@ -92,10 +141,26 @@ def _serve(current: settings.Settings, description: image.Image) -> int:
         signal.signal(number, _not_started)
     if description.overrides:
         say(f"a rehearsal's image: {', '.join(description.overrides)} are replaced")
-    result = preflight.run(current, description, gpu.probe)
+    status = Status(current)
+    if current.status_listen is None:
+        return _checked(current, description, status)
+    listener = Listener(current.status_listen, status.page)
+    problem = listener.open()
+    if problem is not None:
+        sys.stderr.write(f"vace-comfyui: {listing([problem])}\n")
+        return exit_code([problem])
+    try:
+        return _checked(current, description, status)
+    finally:
+        listener.close()
+
+
+def _checked(current: settings.Settings, description: image.Image, status: Status) -> int:
+    result = preflight.run(current, description, gpu.probe, status.stage)
     if result.problems:
         sys.stderr.write(f"vace-comfyui: {listing(result.problems)}\n")
         return exit_code(result.problems)
+    status.stage("")
     for folder in (current.state, current.state / "home"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     flags.write_model_paths(current)

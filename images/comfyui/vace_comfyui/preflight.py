@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vace_comfyui import encoder, gpu, profiles, scratch, weights
@@ -21,8 +22,16 @@ class Result:
     vram: int
 
 
-def run(settings: Settings, image: Image, probe: gpu.Probe = gpu.probe) -> Result:
-    """Check weights, GPU, scratch space and encoders, all of them whatever the others say."""
+def run(
+    settings: Settings,
+    image: Image,
+    probe: gpu.Probe = gpu.probe,
+    stage: Callable[[str], None] = lambda _text: None,
+) -> Result:
+    """Check weights, GPU, scratch space and encoders, all of them whatever the others say.
+
+    `stage` is told what is looked at, before it is.
+    """
     problems: list[Problem] = []
     if not (settings.home / MAIN).is_file():
         problems.append(
@@ -35,16 +44,20 @@ def run(settings: Settings, image: Image, probe: gpu.Probe = gpu.probe) -> Resul
                 "use an image that was built from the lock, or correct VACE_COMFYUI_HOME",
             )
         )
+    stage("the folders are written to")
     scratch_problems = scratch.check(settings)
+    stage("the weights are checked; a first start hashes them, which takes minutes")
     checked = weights.check(settings.models, settings.own_files / weights.STAMP, settings.verify)
     problems += checked.problems
     vram = 0
     if image.has_gpu:
+        stage("the GPU is looked at")
         found = probe()
         say(f"GPU: {found}")
         problems += gpu.check(image, found)
         problems += profiles.check(settings.profile, found.devices)
         vram = min((device.memory for device in found.devices), default=0)
     problems += scratch_problems
+    stage("the encoders are tried")
     problems += encoder.check(settings.home)
     return Result(tuple(problems), checked.names, vram)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vace_comfyui import state
+from vace_comfyui import drain, state
 from vace_comfyui.api import Api, NoAnswerError, expected
 from vace_comfyui.settings import Settings
 
 READY_SECONDS = 1.8
+STOPS = ("draining", "stopping")
+DRAINS = "; it drains: new prompts are not wanted"
 HEALTH_SECONDS = 25.0
 """As long as a busy interpreter may keep a small answer waiting."""
 
@@ -28,10 +30,11 @@ LOADERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """Yes or no, and every reason for a no."""
+    """Yes or no, and every reason for a no; `draining`: no new prompts are wanted."""
 
     yes: bool
     reasons: tuple[str, ...]
+    draining: bool = False
 
     def __str__(self) -> str:
         return "; ".join(self.reasons)
@@ -42,8 +45,9 @@ def ready(settings: Settings, seconds: float = READY_SECONDS) -> Answer:
     known = state.read(settings.state)
     if known is None:
         return Answer(False, ("ComfyUI is not running: `vace-comfyui serve` starts it",))
+    drains = draining(settings, known)
     reasons = []
-    if known.phase in ("draining", "stopping"):
+    if known.phase in STOPS:
         reasons.append(f"it is {known.phase}: it takes no new work")
     if not known.encoder:
         reasons.append("the encoder test has not passed")
@@ -54,7 +58,8 @@ def ready(settings: Settings, seconds: float = READY_SECONDS) -> Answer:
             infos = {name: api.node(name) for name in NODES}
         listed = _listed(infos)
     except NoAnswerError as error:
-        return Answer(False, (*reasons, f"ComfyUI gives no usable answer: {error}"))
+        reasons.append(f"ComfyUI gives no usable answer: {error}")
+        return Answer(False, tuple(reasons), drains)
     missing = [name for name, info in infos.items() if info is None]
     if missing:
         reasons.append(f"node classes are missing: {', '.join(missing)} (see the log for "
@@ -63,7 +68,19 @@ def ready(settings: Settings, seconds: float = READY_SECONDS) -> Answer:
         wanted = known.models.get(folder)
         if wanted not in names:
             reasons.append(f"{LOADERS[folder][0]} does not list {wanted}, it lists {names}")
-    return Answer(not reasons, tuple(reasons) or ("it can make a video",))
+    if reasons:
+        return Answer(False, tuple(reasons), drains)
+    return Answer(True, (f"it can make a video{DRAINS if drains else ''}",), drains)
+
+
+def draining(settings: Settings, known: state.State | None) -> bool:
+    """Whether the running service wants no new prompts: `drain` marked it, or it was told to stop.
+
+    A marked one is still ready, so that whoever routes by that still reaches its results.
+    """
+    if known is None:
+        return False
+    return known.phase in STOPS or drain.until(settings.state, known) is not None
 
 
 def _listed(infos: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:

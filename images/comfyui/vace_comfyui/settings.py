@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shlex
 import tempfile
@@ -45,6 +46,7 @@ class Settings:
         warm_up_seconds: longest warm-up.
         stall_seconds: `health` fails when a prompt runs and the log is silent for longer; 0: never.
         min_free_mib: least free space on the disk of input, output and temp.
+        status_listen: address and port of the status listener; None: there is none.
         profile: speed profile; which of ComfyUI's optimisations are on.
     """
 
@@ -63,6 +65,7 @@ class Settings:
     verify: Verify = "once"
     max_upload_mib: int = 1024
     min_free_mib: int = 1024
+    status_listen: tuple[str, int] | None = None
     profile: str = profiles.DEFAULT
     extra_args: tuple[str, ...] = ()
 
@@ -124,6 +127,25 @@ class _Reader:
             return default
         return value
 
+    def address(self, key: str, taken: int) -> tuple[str, int] | None:
+        text = self.text(key, "")
+        if not text:
+            return None
+        host, _, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            ipaddress.ip_address(host)
+            valid = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
+        except ValueError:
+            valid = False
+        if not valid:
+            self.complain(key, "IP:PORT such as 0.0.0.0:8189 or [::]:8189, or empty for none",
+                          "the listener is bound to exactly this address")  # fmt: skip
+            return None
+        if int(port) == taken:
+            self.complain(key, f"a port other than COMFYUI_PORT, {taken}", "ComfyUI listens there")
+        return host, int(port)
+
     def arguments(self, key: str) -> tuple[str, ...]:
         try:
             words = shlex.split(self.text(key, ""))
@@ -175,6 +197,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             reader.number("COMFYUI_MAX_UPLOAD_MIB", plain.max_upload_mib, 1, 1_048_576)
         ),
         min_free_mib=int(reader.number("VACE_MIN_FREE_MIB", plain.min_free_mib, 0, 1_073_741_824)),
+        status_listen=reader.address("VACE_STATUS_LISTEN", port),
         profile=reader.choice(profiles.VARIABLE, plain.profile, tuple(profiles.profiles())),
         extra_args=reader.arguments("VACE_EXTRA_ARGS"),
     )

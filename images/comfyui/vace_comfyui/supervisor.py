@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vace_comfyui import flags, warmup
+from vace_comfyui import drain, flags, warmup
 from vace_comfyui.api import Api, NoAnswerError
 from vace_comfyui.faults import Fault, Judge, Lines, classify
 from vace_comfyui.gpu import Probe
@@ -189,7 +189,13 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Wait until nothing runs or waits; then report how the stop may go on."""
-        deadline = time.monotonic() + self.settings.drain_seconds
+        begun = time.monotonic()
+        deadline = begun + self.settings.drain_seconds
+        # The time that `vace-comfyui drain` has already waited counts: whoever sent the signal
+        # gave one time for both, and kills what exceeds it.
+        marked = drain.until(self.settings.state)
+        if marked is not None:
+            deadline = min(deadline, max(marked, begun))
         told, worked = -math.inf, False
         while True:
             left, unknown = self._left(max(deadline - time.monotonic(), TICK_SECONDS))
@@ -204,7 +210,7 @@ class Supervisor:
             worked = True
             now = time.monotonic()
             if now >= deadline:
-                say(f"drain: {_remainder(left, unknown)} after {self.settings.drain_seconds:g} s")
+                say(f"drain: {_remainder(left, unknown)} after {now - begun:.1f} s")
                 self._events.put(Exit.CUT_OFF)
                 return
             if now - told >= PROGRESS_SECONDS:

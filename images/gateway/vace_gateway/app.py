@@ -33,6 +33,7 @@ from vace_gateway.routes import Body, Kind, Match, find_route
 from vace_gateway.sessions import Sessions
 from vace_gateway.settings import Settings
 from vace_gateway.upstream import Upstream
+from vace_gateway.upstream_status import UpstreamStatus
 from vace_gateway.websocket import WebSocketBridge
 
 _HEALTH_PAGES: Final = {("healthz",), ("readyz",)}
@@ -46,7 +47,8 @@ class Gateway:
         self.settings = settings
         self.metrics = metrics
         self.upstream = Upstream(settings)
-        self.health = Health(settings, self.upstream, metrics)
+        self._status = UpstreamStatus(settings, self.upstream, metrics)
+        self.health = Health(settings, self.upstream, self._status, metrics)
         self.active: dict[asyncio.Task[object], Context] = {}
         self.stopping = False
         sessions = Sessions(credentials, settings.session_seconds)
@@ -136,6 +138,7 @@ class Gateway:
                 answer_seconds=self.settings.headers_seconds,
             )
         if route.kind is Kind.PROMPT:
+            await self._status.check()
             with self._admission.entering() as before:
                 await self._admission.check(before)
                 return await self._proxy.forward(context, url, body, user_content=False)

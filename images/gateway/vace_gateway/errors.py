@@ -130,6 +130,15 @@ _TABLE = (
     ),
     ErrorKind(
         503,
+        "draining",
+        "ComfyUI finishes its last prompts before it is restarted and takes no new ones. Nothing "
+        "was queued; send the same prompt again after the time in Retry-After. Results can still "
+        "be fetched.",
+        "ComfyUI 正在完成重启前的最后任务,不再接收新任务。本次提交未进入队列,请在 Retry-After "
+        "指定的时间之后重新提交。已有结果仍可下载。",
+    ),
+    ErrorKind(
+        503,
         "stopping",
         "This gateway is stopping. Connect again after the time in Retry-After.",
         "网关正在停止。请稍后重新连接。",

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vace_gateway.metrics import Metrics
 from vace_gateway.settings import Settings
 from vace_gateway.upstream import Upstream, UpstreamError
+from vace_gateway.upstream_status import UpstreamStatus
 
 CACHE_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 10.0
@@ -23,11 +24,13 @@ ANSWER_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Readiness:
-    """``reason`` is empty when ready."""
+    """``reason`` is empty when ready; ``reasons`` are those of ComfyUI's own supervisor."""
 
     upstream_up: bool
     reason: str
     missing_nodes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    draining: bool = False
 
     @property
     def ready(self) -> bool:
@@ -36,9 +39,14 @@ class Readiness:
 
     def document(self) -> dict[str, Any]:
         """The body of /readyz."""
+        document: dict[str, Any] = {"ready": self.ready}
+        if self.draining:
+            document["draining"] = True
         if self.ready:
-            return {"ready": True}
-        document: dict[str, Any] = {"ready": False, "reason": self.reason}
+            return document
+        document["reason"] = self.reason
+        if self.reasons:
+            document["reasons"] = list(self.reasons)
         if self.missing_nodes:
             document["missing_nodes"] = list(self.missing_nodes)
         return document
@@ -51,12 +59,14 @@ class Health:
         self,
         settings: Settings,
         upstream: Upstream,
+        status: UpstreamStatus,
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._required = settings.required_nodes
         self._upstream = upstream
+        self._status = status
         self._metrics = metrics
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -76,6 +86,7 @@ class Health:
     async def refresh_metrics(self) -> None:
         """Bring the gauges about ComfyUI up to date before a scrape."""
         readiness = await self.readiness()
+        await self._status.refresh_metrics()
         self._metrics.upstream_up.set(readiness.upstream_up)
         self._metrics.ready.set(readiness.ready)
         running = pending = float("nan")  # unknown is not zero: zero would look idle
@@ -89,6 +100,16 @@ class Health:
         self._metrics.queue_pending.set(pending)
 
     async def _ask(self) -> Readiness:
+        status, found = await asyncio.gather(self._status.current(), self._ask_comfyui())
+        if status is None:
+            return found
+        if not status.ready:
+            why = "; ".join(status.reasons) or "its status listener gives no reason"
+            reason = f"ComfyUI is not ready: {why}"
+            found = replace(found, reason=reason, reasons=status.reasons)
+        return replace(found, draining=status.draining)
+
+    async def _ask_comfyui(self) -> Readiness:
         try:
             await self._upstream.json("system_stats", seconds=ANSWER_SECONDS)
         except UpstreamError as error:

@@ -35,8 +35,12 @@ class Metrics:
         self.response_bytes = self._counter("response_bytes", "Body bytes to clients", "route")
         self.auth_failures = self._counter("auth_failures", "Refused credentials", "reason")
         self.queue_refusals = self._counter("queue_refusals", "Prompts refused: queue full")
+        self.drain_refusals = self._counter("drain_refusals", "Prompts refused: ComfyUI drains")
         self.reloads = self._counter("reloads", "Reloads of token and certificate", "result")
         self.upstream_up = self._gauge("upstream_up", "1 when ComfyUI answers /system_stats")
+        self.upstream_draining = self._gauge(
+            "upstream_draining", "1 while ComfyUI drains; NaN when its status is not known"
+        )
         self.ready = self._gauge("ready", "1 when /readyz says ready")
         self.queue_running = self._gauge("queue_running", "Prompts that ComfyUI executes now")
         self.queue_pending = self._gauge("queue_pending", "Prompts that wait in ComfyUI's queue")

@@ -49,6 +49,11 @@ KEYS: Final = (
     Key("TLS_KEY", "", "PEM private key; reloaded on SIGHUP"),
     Key("TOKEN_FILE", "", "file with the API token; reloaded on SIGHUP"),
     Key("UPSTREAM", "http://127.0.0.1:8188", "base URL of ComfyUI"),
+    Key(
+        "UPSTREAM_STATUS",
+        "",
+        "base URL of vace-comfyui's status listener; empty (the default) is off",
+    ),
     Key("PLAIN_LISTEN", "", "address of a listener without TLS; empty (the default) is off"),
     Key("METRICS_LISTEN", "127.0.0.1:9464", "address of the Prometheus listener; empty is off"),
     Key("ALLOWED_HOSTS", "localhost,127.0.0.1,::1", "names accepted in the Host header, no ports"),
@@ -80,6 +85,7 @@ class Settings:
     tls_key: Path | None
     token_file: Path
     upstream: str
+    upstream_status: str
     plain_listen: Address | None
     metrics_listen: Address | None
     allowed_hosts: frozenset[str]
@@ -113,7 +119,8 @@ class Settings:
             tls_certificate=reader.optional_path("TLS_CERT"),
             tls_key=reader.optional_path("TLS_KEY"),
             token_file=reader.path("TOKEN_FILE"),
-            upstream=reader.upstream("UPSTREAM"),
+            upstream=reader.upstream("UPSTREAM", "http://127.0.0.1:8188"),
+            upstream_status=reader.optional_upstream("UPSTREAM_STATUS"),
             plain_listen=reader.address("PLAIN_LISTEN"),
             metrics_listen=reader.address("METRICS_LISTEN"),
             allowed_hosts=reader.hosts("ALLOWED_HOSTS"),
@@ -197,7 +204,10 @@ class _Reader:
             )
         return Path(self._values[name])
 
-    def upstream(self, name: str) -> str:
+    def optional_upstream(self, name: str) -> str:
+        return self.upstream(name, "http://127.0.0.1:8189") if self._values[name] else ""
+
+    def upstream(self, name: str, example: str) -> str:
         text = self._values[name]
         try:
             parts = urlsplit(text)
@@ -214,8 +224,8 @@ class _Reader:
             self._bad(
                 name,
                 "http://HOST:PORT without path, query or user",
-                "ComfyUI serves plain HTTP at the root of its own port",
-                "write for example http://127.0.0.1:8188",
+                "ComfyUI and its status listener serve plain HTTP at the root of their own ports",
+                f"write for example {example}",
             )
         return text.rstrip("/")
 

@@ -30,10 +30,17 @@ class Upstream:
     def __init__(self, settings: Settings) -> None:
         self.base = settings.upstream
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=30),
+            # No DNS cache: a name that has moved (a Service in Kubernetes) is looked up anew for
+            # each connection, and the system's resolver has its own cache.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, use_dns_cache=False),
             # No total time: a download or a video preview lasts as long as it lasts. proxy.py
             # watches for the first byte and for silence.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
+            # `connect` counts from the look-up of the name on.
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=settings.connect_seconds,
+                sock_connect=settings.connect_seconds,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_BUFFER_BYTES,

@@ -116,7 +116,7 @@ class WebSocketBridge:
                     timeout=aiohttp.ClientWSTimeout(ws_receive=None, ws_close=CLOSE_SECONDS),
                     compress=0,
                 )
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Refusal(
                 "upstream_unavailable", headers=RETRY_AFTER_RESTART, close=True
             ) from error

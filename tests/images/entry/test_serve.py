@@ -18,7 +18,7 @@ def test_it_gets_ready_by_a_warm_up_that_leaves_nothing(service: Service) -> Non
     assert service.call("/history") == {}
     assert not list((service.base / "temp").glob("*warm-up*"))
     answer = json.loads(service.run("ready", "--json").stdout)
-    assert answer == {"ready": True, "reasons": ["it can make a video"]}
+    assert answer == {"ready": True, "reasons": ["it can make a video"], "draining": False}
     assert service.run("health").returncode == 0
     log = service.log.read_text()
     assert "warm-up: done" in log
