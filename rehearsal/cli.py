@@ -15,7 +15,7 @@ from rich.table import Table
 from rehearsal import emulator as cloud
 from rehearsal.artifacts import ArtifactError, Artifacts
 from rehearsal.display import Display
-from rehearsal.journey import SIMULATED, Images, Journey, PulumiError, RehearsalError
+from rehearsal.journey import JOURNEYS, Images, Journey, PulumiError, RehearsalError
 from rehearsal.machine.cleanup import clean_slot, recorded_state, used_slots
 from rehearsal.machine.errors import MachineError
 from rehearsal.machine.prerequisites import require_machines
@@ -33,9 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     options = _parser().parse_args(argv)
     display = Display()
-    journey = Journey(state_root() / options.target, display)
+    folder = state_root()
     if options.command == "clean":
-        return clean(journey, display)
+        # All targets: whoever cleans up does not remember which one was interrupted.
+        return max(clean(each(folder / name, display), display) for name, each in JOURNEYS.items())
+    journey = JOURNEYS[options.target](folder / options.target, display)
     try:
         return rehearse(journey, display, keep=options.keep)
     except (RehearsalError, PulumiError, cloud.EmulatorError, ArtifactError, MachineError) as error:
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("--target", choices=["ecs"], default="ecs", help="what to deploy")
+    parser.add_argument("--target", choices=sorted(JOURNEYS), default="ecs", help="what to deploy")
     parser.add_argument(
         "--keep",
         action="store_true",
@@ -111,7 +113,12 @@ def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
         images = provide_images(display)
 
     with display.phase("Emulated Alibaba Cloud"):
-        emulator = cloud.start(journey.cloud_state, machines="podman", time_scale=TIME_SCALE)
+        emulator = cloud.start(
+            journey.cloud_state,
+            machines="podman",
+            clusters=journey.clusters,
+            time_scale=TIME_SCALE,
+        )
         display.note(f"OpenAPI at https://{emulator.endpoint}, control at {emulator.control}")
         workspace = journey.workspace(emulator, tools)
         workspace.prepare()
@@ -150,14 +157,14 @@ def _summary(journey: Journey, outputs: dict[str, Any], facts: dict[str, Any]) -
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")  # a path is of use only if it can be copied whole
-    grid.add_row("Machine", f"{outputs['instanceType']} in {outputs['zone']}")
-    grid.add_row("Price", str(outputs["costPerHour"]))
+    for title, fact in journey.facts(outputs).items():
+        grid.add_row(title, fact)
     video = facts["video"]
     smoke = journey.report / "smoke"
     grid.add_row("Video", str(smoke / video["file"]))
     grid.add_row("Contact sheet", str(smoke / video["contact_sheet"]))
     grid.add_row("Report", str(journey.report))
-    grid.add_row("Simulated", "\n".join(SIMULATED))
+    grid.add_row("Simulated", "\n".join(journey.simulated))
     return Panel(grid, title="[green]The main job works[/]", border_style="green")
 
 
@@ -171,10 +178,9 @@ def _write_report(
     document = {
         "started": started,
         "phases": [vars(phase) for phase in display.phases],
-        "instance_type": outputs["instanceType"],
-        "zone": outputs["zone"],
-        "cost_per_hour": outputs["costPerHour"],
-        "simulated": list(SIMULATED),
+        "target": journey.target,
+        "where": journey.facts(outputs),
+        "simulated": list(journey.simulated),
         "smoke_test": facts,
     }
     path = journey.report / "rehearsal.json"

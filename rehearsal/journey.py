@@ -9,9 +9,10 @@ import json
 import os
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.table import Table
 
@@ -25,10 +26,9 @@ CHANGED_UPLOAD_MIB = 256
 CHANGED_BANDWIDTH = 30
 SIMULATED = (
     "Alibaba Cloud's API (our emulator)",
-    "the GPU and its driver (gpuDriver: none)",
     "ComfyUI and the weights (a simulator of its API that draws its own pictures)",
-    "the machine's system image (Debian 13 instead of Ubuntu 24.04)",
 )
+"""What is not real in any rehearsal; each target adds its own."""
 
 
 class RehearsalError(Exception):
@@ -43,8 +43,15 @@ class Images:
     gateway: str
 
 
-class Journey:
-    """One rehearsal of the ECS target in one state folder."""
+class Journey(ABC):
+    """One rehearsal of a target in one state folder."""
+
+    target: ClassVar[str]
+    """Value of the config key ``target``."""
+    simulated: ClassVar[tuple[str, ...]]
+    """What is not real in a rehearsal of this target."""
+    clusters: ClassVar[str] = "none"
+    """What the emulated cloud puts behind a Kubernetes cluster: "none" or "local"."""
 
     def __init__(self, folder: Path, display: Display) -> None:
         self.folder = folder
@@ -69,18 +76,34 @@ class Journey:
         """Set the config that a rehearsal differs in; everything else keeps its default."""
         workspace.configure(
             {
+                "target": self.target,
                 "owner": OWNER,
                 "expires": "never",
                 "allowedCidrs": [operator_cidr],
                 "comfyuiImage": images.comfyui,
                 "gatewayImage": images.gateway,
                 "imageVariant": "cpu",
-                "gpuDriver": "none",
                 "deleteResultsOnDestroy": True,
                 "readyTimeoutSeconds": 180,
-                "dataDiskGiB": 20,
+                **self.differences(),
             }
         )
+
+    @abstractmethod
+    def differences(self) -> dict[str, Any]:
+        """Return the config of this target that a rehearsal differs in."""
+
+    @abstractmethod
+    def changes(self) -> dict[str, Any]:
+        """Return config that is to be applied to what runs, without replacing it."""
+
+    @abstractmethod
+    def lasting(self) -> tuple[str, ...]:
+        """Return the outputs that :meth:`changes` must leave as they are."""
+
+    @abstractmethod
+    def facts(self, outputs: dict[str, Any]) -> dict[str, str]:
+        """Return what the summary says of where the service runs, by title."""
 
     def up(self, workspace: Workspace) -> dict[str, Any]:
         """Create the stack with its live output on the terminal; return its outputs."""
@@ -121,21 +144,19 @@ class Journey:
         return files
 
     def change_in_place(self, workspace: Workspace, before: dict[str, Any]) -> None:
-        """Change two settings, one of the cloud's and one of the node's, on the running machine.
+        """Apply :meth:`changes` to what runs.
 
         Raises:
-            RehearsalError: the machine was replaced.
+            RehearsalError: something was replaced.
         """
-        workspace.configure(
-            {"eipBandwidthMbps": CHANGED_BANDWIDTH, "maxUploadMiB": CHANGED_UPLOAD_MIB}
-        )
+        workspace.configure(self.changes())
         workspace.run("up", "--yes", "--skip-preview")
         after = workspace.outputs()
-        for key in ("instanceId", "publicIp", "apiToken", "url"):
+        for key in self.lasting():
             if before[key] != after[key]:
                 raise RehearsalError(
-                    f"a change of two settings changed the output {key} too; it should have been "
-                    "applied in place"
+                    f"a change of {', '.join(self.changes())} changed the output {key} too; it "
+                    "should have been applied in place"
                 )
 
     def destroy(self, workspace: Workspace, emulator: cloud.Emulator) -> None:
@@ -180,4 +201,64 @@ class Journey:
         )
 
 
-__all__ = ["SIMULATED", "Images", "Journey", "PulumiError", "RehearsalError"]
+class EcsJourney(Journey):
+    """One GPU machine."""
+
+    target = "ecs"
+    simulated = (
+        *SIMULATED,
+        "the GPU and its driver (gpuDriver: none)",
+        "the machine's system image (Debian 13 instead of Ubuntu 24.04)",
+    )
+
+    def differences(self) -> dict[str, Any]:
+        """No driver, and a small disk."""
+        return {"gpuDriver": "none", "dataDiskGiB": 20}
+
+    def changes(self) -> dict[str, Any]:
+        """One setting of the cloud's and one of the node's."""
+        return {"eipBandwidthMbps": CHANGED_BANDWIDTH, "maxUploadMiB": CHANGED_UPLOAD_MIB}
+
+    def lasting(self) -> tuple[str, ...]:
+        """Machine, address and secrets."""
+        return ("instanceId", "publicIp", "apiToken", "url")
+
+    def facts(self, outputs: dict[str, Any]) -> dict[str, str]:
+        """The machine and its price."""
+        machine = f"{outputs['instanceType']} in {outputs['zone']}"
+        return {"Machine": machine, "Price": str(outputs["costPerHour"])}
+
+
+class AcsJourney(Journey):
+    """A serverless Kubernetes cluster with the chart."""
+
+    target = "acs"
+    clusters = "local"
+    simulated = (
+        *SIMULATED,
+        "the GPU and its driver (virtual GPUs that the scheduler counts)",
+        "ACS's pods (one real Kubernetes node; ACS's rules as admission policies)",
+        "the pulumi-kubernetes plugin, where it cannot be downloaded (our stand-in)",
+    )
+
+    def differences(self) -> dict[str, Any]:
+        """Small pods: this computer has not what a card brings along."""
+        return {}
+
+    def changes(self) -> dict[str, Any]:
+        """A value of the chart."""
+        return {"maxUploadMiB": CHANGED_UPLOAD_MIB}
+
+    def lasting(self) -> tuple[str, ...]:
+        """Cluster, address and secrets."""
+        return ("clusterId", "loadBalancerAddress", "apiToken", "url")
+
+    def facts(self, outputs: dict[str, Any]) -> dict[str, str]:
+        """The cluster and its price."""
+        cluster = f"{outputs['clusterId']} in {outputs['region']}"
+        return {"Cluster": cluster, "Price": str(outputs["costPerHour"])}
+
+
+JOURNEYS: dict[str, type[Journey]] = {each.target: each for each in (EcsJourney, AcsJourney)}
+
+__all__ = ["JOURNEYS", "Images", "Journey", "PulumiError", "RehearsalError"]

@@ -76,6 +76,8 @@ class Workspace:
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.passphrase),
             "PULUMI_SKIP_UPDATE_CHECK": "1",
             "PULUMI_SKIP_CONFIRMATIONS": "true",
+            # The SDK of Kubernetes is installed, so the engine would fetch its plugin for any target.
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
 
     def write_environment(self, path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from types import FrameType
 
 from rehearsal.cloud import coverage
 from rehearsal.cloud.certificates import Authority
+from rehearsal.cloud.clusters import ClusterEngine, NullClusters
 from rehearsal.cloud.emulator import Emulator
 from rehearsal.cloud.hypervisor import Hypervisor, NullHypervisor
 from rehearsal.cloud.state import Cloud, Settings, StateError
@@ -54,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("none", "podman"),
         default="none",
         help="what runs the instances: nothing, or podman",
+    )
+    serve.add_argument(
+        "--clusters",
+        choices=("none", "local"),
+        default="none",
+        help="what runs the Kubernetes clusters: nothing, or a control plane on this computer",
     )
     serve.add_argument(
         "--slot",
@@ -113,7 +121,9 @@ def _serve(options: argparse.Namespace) -> int:
     # Before anything is started, so that a signal during the start is not lost.
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    emulator = Emulator(Cloud(state_dir, settings, _hypervisor(options, state_dir)))
+    hypervisor = _hypervisor(options, state_dir)
+    clusters = _clusters(options, state_dir, hypervisor)
+    emulator = Emulator(Cloud(state_dir, settings, hypervisor, clusters=clusters))
     try:
         endpoints = emulator.start(host, port)
         print(f"cloud {endpoints.endpoint}, control {endpoints.control}", flush=True)
@@ -149,6 +159,29 @@ def _hypervisor(options: argparse.Namespace, state_dir: Path) -> Hypervisor:
         return PodmanHypervisor(state_dir, options.slot, authority.ca_file, authority.key_file)
     except (MachineError, ArtifactError) as error:
         raise UnavailableError(f"--machines podman: {error}") from error
+
+
+def _clusters(
+    options: argparse.Namespace, state_dir: Path, hypervisor: Hypervisor
+) -> ClusterEngine:
+    if options.clusters == "none":
+        return NullClusters()
+    try:
+        module = importlib.import_module("rehearsal.kubernetes.engine")
+    except ImportError as error:
+        raise UsageError(
+            f"--clusters local needs rehearsal.kubernetes, which cannot be imported ({error}). "
+            "Install the whole project, or use --clusters none."
+        ) from error
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority = Authority(state_dir)
+    try:
+        engine: ClusterEngine = module.LocalClusters(
+            state_dir, hypervisor=hypervisor, slot=options.slot, ca_file=authority.ca_file
+        )
+    except (RuntimeError, LookupError) as error:
+        raise UnavailableError(f"--clusters local: {error}") from error
+    return engine
 
 
 if __name__ == "__main__":

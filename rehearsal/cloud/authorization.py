@@ -35,6 +35,8 @@ SYSTEM_POLICIES: dict[str, dict[str, Any]] = {
 _REFUSALS = {
     "ram": ("NoPermission", "You are not authorized to do this action."),
     "sts": ("NoPermission", "You are not authorized to do this action."),
+    "cs": ("StatusForbidden", "The current user is not authorized to do this action."),
+    "ims": ("NoPermission", "You are not authorized to do this action."),
     "kms": ("Forbidden.NoPermission", "This operation is forbidden by permission system."),
 }
 _REFUSAL = (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from rehearsal.cloud import policy, registry
+from rehearsal.cloud import account_traits, policy, registry
 from rehearsal.cloud.errors import ApiError
 from rehearsal.cloud.faults import FaultError, Faults
 from rehearsal.cloud.http import HttpRequest, HttpResponse
@@ -51,6 +51,8 @@ class Control:
             ("DELETE", "/faults"): self._clear_faults,
             ("GET", "/stock"): self._list_stock,
             ("POST", "/stock"): self._set_stock,
+            ("GET", "/account"): self._account,
+            ("POST", "/account"): self._set_account,
             ("POST", "/keys"): self._create_key,
             ("DELETE", "/keys"): self._delete_key,
         }
@@ -98,6 +100,8 @@ class Control:
 
     def _reset(self, _request: HttpRequest) -> Answer:
         with self._cloud.lock:
+            for _, cluster_id, _ in list(self._cloud.rows("clusters")):
+                self._cloud.clusters.delete(cluster_id)
             for _, instance_id, _ in list(self._cloud.rows("instances")):
                 self._cloud.hypervisor.destroy(instance_id)
             for _, disk_id, _ in list(self._cloud.rows("disks")):
@@ -134,6 +138,15 @@ class Control:
                 self._cloud.stock_overrides[f"{zone}/{instance_type}"] = in_stock
             self._cloud.save()
         return dict(self._cloud.stock_overrides)
+
+    def _account(self, _request: HttpRequest) -> Answer:
+        return account_traits.read(self._cloud)
+
+    def _set_account(self, request: HttpRequest) -> Answer:
+        try:
+            return account_traits.write(self._cloud, _body(request))
+        except account_traits.TraitError as error:
+            raise _RefusedError(str(error)) from error
 
     def _create_key(self, request: HttpRequest) -> Answer:
         body = _body(request)

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 from rehearsal.cloud import authorization, idempotency, registry
 from rehearsal.cloud.credentials import Credential
@@ -16,7 +15,15 @@ from rehearsal.cloud.errors import ApiError, ConnectionDroppedError
 from rehearsal.cloud.faults import Faults
 from rehearsal.cloud.http import HttpRequest, HttpResponse
 from rehearsal.cloud.journal import Journal
-from rehearsal.cloud.protocols import Call, answer_format, parse_call, render, render_error
+from rehearsal.cloud.protocols import (
+    Call,
+    answer_format,
+    parse_call,
+    render,
+    render_error,
+    render_path,
+    render_path_error,
+)
 from rehearsal.cloud.registry import Action, Caller, Request
 from rehearsal.cloud.signatures import Authenticator
 from rehearsal.cloud.state import Cloud
@@ -42,17 +49,16 @@ class Dispatcher:
         code = ""
         try:
             call = parse_call(request)
-            credential = self._authenticator.authenticate(request, call.signed, self._cloud.clock())
+            credential = self._who(request, call)
             caller = credential.caller
             answer = self._carry_out(request, call, credential, request_id)
-            response = render(call.format, call.action, request_id, answer)
+            response = _rendered(call, request_id, answer)
         except ConnectionDroppedError as error:
             code = error.code
             response = HttpResponse(0, drop=True)
         except ApiError as error:
             code = error.code
-            call_format = call.format if call else answer_format(request, request.query)
-            response = render_error(call_format, request_id, request.host, error)
+            response = _refused(request, call, caller, request_id, error)
             # A stray request without Action is a bad request; one below the root wants a product
             # that is not emulated.
             if call is None and request.path != "/":
@@ -67,8 +73,7 @@ class Dispatcher:
                 f"{call.action if call else request.path}; its log has the stack.",
                 500,
             )
-            call_format = call.format if call else "JSON"
-            response = render_error(call_format, request_id, request.host, failure)
+            response = _refused(request, call, caller, request_id, failure)
         self._journal.call(
             {
                 "time": self._cloud.timestamp(),
@@ -87,9 +92,16 @@ class Dispatcher:
 
     # ---- steps
 
+    def _who(self, request: HttpRequest, call: Call) -> Credential:
+        action = registry.find(call.version, call.action)
+        signed = "authorization" in request.headers or "Signature" in call.signed
+        if action is not None and action.anonymous and not signed:
+            return Credential("", "", Caller(self._cloud.settings.account, "user", "anonymous"))
+        return self._authenticator.authenticate(request, call.signed, self._cloud.clock())
+
     def _carry_out(
         self, http: HttpRequest, call: Call, credential: Credential, request_id: str
-    ) -> dict[str, Any]:
+    ) -> registry.Answer:
         action = self._find(http, call)
         self._strike(action, call)
         request = Request(
@@ -103,6 +115,7 @@ class Dispatcher:
             secure=http.secure,
             request_id=request_id,
             host=http.host,
+            body=call.body,
         )
         self._authorize(request, action, credential)
         key = idempotency.key_of(action, request)
@@ -122,7 +135,7 @@ class Dispatcher:
 
     def _find(self, http: HttpRequest, call: Call) -> Action:
         action = registry.find(call.version, call.action)
-        if action is not None:
+        if action is not None and bool(action.route) == (call.style == "ROA"):
             return action
         # The real gateway answers 404 here. The provider takes any 404 for "the resource is gone"
         # and goes on, which would hide that the emulator lacks something; 400 stops it.
@@ -196,3 +209,28 @@ class Dispatcher:
                 "code": code,
             }
         )
+
+
+def _rendered(call: Call, request_id: str, answer: registry.Answer) -> HttpResponse:
+    if call.style == "ROA":
+        action = registry.find(call.version, call.action)
+        status = action.success_status if action else 200
+        return render_path(status, request_id, answer)
+    if not isinstance(answer, dict):
+        raise TypeError(f"{call.action} is an RPC action and must answer an object, not a list")
+    return render(call.format, call.action, request_id, answer)
+
+
+def _refused(
+    request: HttpRequest,
+    call: Call | None,
+    caller: Caller | None,
+    request_id: str,
+    error: ApiError,
+) -> HttpResponse:
+    # The gateway in front speaks for itself until it knows who asks; then a path-style product
+    # answers in its own form.
+    if call is not None and call.style == "ROA" and caller is not None:
+        return render_path_error(request_id, error)
+    call_format = call.format if call else answer_format(request, request.query)
+    return render_error(call_format, request_id, request.host, error)

@@ -88,8 +88,10 @@ class Emulator:
         self._control.close()
         (self.cloud.state_dir / "endpoint.json").unlink(missing_ok=True)
         if destroy:
+            self._destroy_clusters()
             self._destroy_machines()
         self.cloud.close()
+        self.cloud.clusters.close()
         self.cloud.hypervisor.close()
 
     # ---- parts
@@ -179,6 +181,12 @@ class Emulator:
         }
         # Written last and in one step: whoever sees the file may connect.
         write_private(directory / "endpoint.json", json.dumps(document, indent=2).encode())
+
+    def _destroy_clusters(self) -> None:
+        with self.cloud.lock:
+            clusters = [cluster_id for _, cluster_id, _ in self.cloud.rows("clusters")]
+        for cluster_id in clusters:
+            self.cloud.clusters.delete(cluster_id)
 
     def _destroy_machines(self) -> None:
         hypervisor = self.cloud.hypervisor

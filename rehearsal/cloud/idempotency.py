@@ -6,10 +6,9 @@ Answers are kept in the state file (sealed, because some hold secrets) for a day
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from rehearsal.cloud.errors import ApiError
-from rehearsal.cloud.registry import Action, Request
+from rehearsal.cloud.registry import Action, Answer, Request
 from rehearsal.cloud.state import Cloud
 
 _KEPT_S = 86400.0
@@ -32,7 +31,7 @@ def key_of(action: Action, request: Request) -> str | None:
     return "/".join((caller.kind, caller.name, action.product, request.region, action.name, token))
 
 
-def recall(cloud: Cloud, key: str, request: Request) -> dict[str, Any] | None:
+def recall(cloud: Cloud, key: str, request: Request) -> Answer | None:
     """The earlier answer to the same request; None when this is the first.
 
     Raises ApiError IdempotentParameterMismatch when the token was used with other parameters.
@@ -47,11 +46,11 @@ def recall(cloud: Cloud, key: str, request: Request) -> dict[str, Any] | None:
             "not reuse a client token with different requests, unless the requests are identical.",
             400,
         )
-    answer: dict[str, Any] = json.loads(cloud.vault.open(row["Answer"]))
+    answer: Answer = json.loads(cloud.vault.open(row["Answer"]))
     return answer
 
 
-def remember(cloud: Cloud, key: str, request: Request, answer: dict[str, Any]) -> None:
+def remember(cloud: Cloud, key: str, request: Request, answer: Answer) -> None:
     """Keep the answer of a request that was carried out."""
     table = cloud.account(request.caller.account).table(_TABLE)
     now = cloud.clock()

@@ -239,6 +239,32 @@ def trusts(document: Mapping[str, Any], kind: str, principal: str) -> bool:
     return allowed
 
 
+def trusts_token(
+    document: Mapping[str, Any], provider_arn: str, contexts: Iterable[Context]
+) -> bool:
+    """Whether a trust policy lets the holder of an OIDC token assume the role.
+
+    ``contexts`` has oidc:iss, oidc:sub and oidc:aud of the token, once for each of its audiences;
+    one that satisfies the conditions is enough. What cannot be judged opens nothing.
+    """
+    allowed = False
+    known = list(contexts)
+    for statement in _as_list(document.get("Statement")):
+        named = _as_list(statement.get("Principal", {}).get("Federated"))
+        if not any(_like(str(item), provider_arn) for item in named):
+            continue
+        denies = statement.get("Effect") == "Deny"
+        for context in known:
+            try:
+                matches = _conditions_hold(statement.get("Condition", {}), context)
+            except _UndecidableError:
+                matches = denies
+            if matches and denies:
+                return False
+            allowed = allowed or matches
+    return allowed
+
+
 def _json_object(text: str, parameter: str) -> dict[str, Any]:
     try:
         document = json.loads(text)

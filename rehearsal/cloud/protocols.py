@@ -1,7 +1,8 @@
-"""From HTTP to API calls and back: RPC style with signature V1 or V3, and which requests are OSS.
+"""From HTTP to API calls and back: RPC style, path style (ROA), and which requests are OSS.
 
 RPC requests of signature V1 carry Action and Version as parameters, those of V3 as headers; both
-may put parameters into the query and into a form body.
+may put parameters into the query and into a form body. ROA requests say by method and path what
+they want (the older client sends no action at all), carry JSON, and get JSON.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
+from rehearsal.cloud import registry
 from rehearsal.cloud.errors import ApiError
 from rehearsal.cloud.http import HttpRequest, HttpResponse
 from rehearsal.cloud.oss_http import OssHttpRequest, OssHttpResponse
@@ -39,7 +42,10 @@ _XML_NAME = re.compile(r"^[A-Za-z_][\w.-]*$")
 
 @dataclass
 class Call:
-    """An RPC request taken apart; ``signed`` are all parameters, ``params`` those of the action."""
+    """A request taken apart; ``signed`` are all parameters, ``params`` those of the action.
+
+    ``body`` is the document of a path-style (ROA) request, whose ``style`` is ``ROA``.
+    """
 
     action: str
     version: str
@@ -47,6 +53,8 @@ class Call:
     signed: dict[str, str]
     params: dict[str, str]
     region_hint: str
+    style: str = "RPC"
+    body: Any = None
 
 
 def is_oss(request: HttpRequest) -> bool:
@@ -83,20 +91,14 @@ def from_oss(response: OssHttpResponse) -> HttpResponse:
 
 
 def parse_call(request: HttpRequest) -> Call:
-    """Take an RPC request apart.
+    """Take an RPC or ROA request apart.
 
     Raises:
-        ApiError: InvalidAction.NotFound for a path below the root (ROA style), or a missing
-            Action or Version.
+        ApiError: InvalidAction.NotFound for a path that no product has, or a missing Action or
+            Version.
     """
     if request.path != "/":
-        raise ApiError(
-            "InvalidAction.NotFound",
-            "Specified api is not found, please check your url and method. emulator: "
-            f"{request.method} {request.path} is a path-style (ROA) request; only RPC-style "
-            "products and OSS are emulated.",
-            400,
-        )
+        return _parse_path(request)
     signed = {**request.query, **request.form(), **_json_body(request)}
     version = request.headers.get("x-acs-version") or signed.get("Version", "")
     action = request.headers.get("x-acs-action") or signed.get("Action", "")
@@ -114,6 +116,45 @@ def parse_call(request: HttpRequest) -> Call:
         signed=signed,
         params={name: value for name, value in signed.items() if name not in _ENVELOPE},
         region_hint=region.group(1) if region else "",
+    )
+
+
+def _parse_path(request: HttpRequest) -> Call:
+    version = request.headers.get("x-acs-version", "")
+    found = registry.find_route(version, request.method, request.path)
+    if found is None:
+        raise ApiError(
+            "InvalidAction.NotFound",
+            "Specified api is not found, please check your url and method. emulator: "
+            f"{request.method} {request.path} of version {version or '(none)'} is a path-style "
+            "(ROA) request that is not emulated; COVERAGE.md lists what is.",
+            400,
+        )
+    action, in_path = found
+    named = request.headers.get("x-acs-action", "")
+    if named not in ("", action.name):
+        raise ApiError(
+            "InvalidAction.NotFound",
+            f"Specified api is not found. x-acs-action is {named!r}, but {request.method} "
+            f"{request.path} is {action.name}; emulator: one of the two is wrong.",
+            400,
+        )
+    body = _document(request)
+    region = _REGION_IN_HOST.search(request.host)
+    return Call(
+        action=action.name,
+        version=version,
+        format="JSON",
+        signed=request.query,
+        params={
+            **request.query,
+            **_flat(body if isinstance(body, dict) else {}),
+            **{name: unquote(value) for name, value in in_path.items()},
+        },
+        region_hint=request.headers.get("x-acs-region-id", "")
+        or (region.group(1) if region else ""),
+        style="ROA",
+        body=body,
     )
 
 
@@ -136,6 +177,32 @@ def answer_format(request: HttpRequest, params: dict[str, str]) -> str:
 def render(call_format: str, name: str, request_id: str, answer: dict[str, Any]) -> HttpResponse:
     """A successful answer; ``RequestId`` is added."""
     return _encode(call_format, f"{name}Response", 200, {"RequestId": request_id, **answer})
+
+
+def render_path(status: int, request_id: str, answer: registry.Answer) -> HttpResponse:
+    """A successful ROA answer: the JSON document as it is."""
+    return _path_response(status, request_id, answer)
+
+
+def render_path_error(request_id: str, error: ApiError) -> HttpResponse:
+    """A refusal as path-style products give it: code, message and requestId in lower case."""
+    body = {
+        "code": error.code,
+        "message": error.message,
+        "requestId": request_id,
+        "status": error.http_status,
+        **{name[:1].lower() + name[1:]: value for name, value in error.details.items()},
+    }
+    return _path_response(error.http_status, request_id, body)
+
+
+def _path_response(status: int, request_id: str, document: registry.Answer) -> HttpResponse:
+    headers = {
+        "x-acs-request-id": request_id,
+        "Content-Type": "application/json;charset=utf-8",
+    }
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return HttpResponse(status, headers, text.encode())
 
 
 def render_error(call_format: str, request_id: str, host: str, error: ApiError) -> HttpResponse:
@@ -178,16 +245,29 @@ def _xml(name: str, value: object) -> str:
 
 def _json_body(request: HttpRequest) -> dict[str, str]:
     """Parameters of a JSON body, as newer clients send them; structures stay JSON text."""
-    if request.content_type != "application/json" or not request.body.strip():
+    if request.content_type != "application/json":
         return {}
+    document = _document(request)
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ApiError("InvalidParameter.Body", "The request body is not a JSON object.", 400)
+    return _flat(document)
+
+
+def _document(request: HttpRequest) -> Any:
+    """The JSON of a body, or None when there is none."""
+    if not request.body.strip():
+        return None
     try:
-        document = json.loads(request.body)
+        return json.loads(request.body)
     except ValueError as error:
         raise ApiError(
             "InvalidParameter.Body", f"The request body is not JSON: {error}.", 400
         ) from None
-    if not isinstance(document, dict):
-        raise ApiError("InvalidParameter.Body", "The request body is not a JSON object.", 400)
+
+
+def _flat(document: dict[str, Any]) -> dict[str, str]:
     return {
         str(key): value if isinstance(value, str) else json.dumps(value)
         for key, value in document.items()

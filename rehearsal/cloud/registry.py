@@ -18,6 +18,7 @@ the lock itself for the parts that touch state. After a successful action that i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +28,10 @@ from rehearsal.cloud.errors import invalid_parameter, missing_parameter
 if TYPE_CHECKING:
     from rehearsal.cloud.state import Cloud
 
-Handler = Callable[["Request", "Cloud"], dict[str, Any]]
+Answer = dict[str, Any] | list[Any]
+"""What an action gives back; only actions of path style (ROA) may answer a list."""
+
+Handler = Callable[["Request", "Cloud"], Answer]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ def _allow_everything(_action: str, _resource: str) -> None:
 class Request:
     """One call: RPC parameters flat, as sent, with query and body merged.
 
+    Of a path-style (ROA) request, ``params`` holds what the path, the query and the top level of
+    the JSON body give, and ``body`` the whole body as it was read (None for RPC).
+
     ``authorize(ram_action, resource_arn)`` checks a further permission of the caller (the one of
     the action itself was checked already); it raises ApiError 403 with AccessDeniedDetail.
     """
@@ -74,6 +81,7 @@ class Request:
     secure: bool = False
     request_id: str = ""
     host: str = ""
+    body: Any = None
     authorize: Callable[[str, str], None] = _allow_everything
 
     def required(self, name: str) -> str:
@@ -173,6 +181,9 @@ class Action:
     serialised: bool
     public: bool
     secret_params: frozenset[str] = field(default_factory=frozenset)
+    route: str = ""
+    success_status: int = 200
+    anonymous: bool = False
 
     @property
     def summary(self) -> str:
@@ -182,6 +193,8 @@ class Action:
 
 _ACTIONS: dict[tuple[str, str], Action] = {}
 _PRODUCTS: dict[str, str] = {}
+_ROUTES: list[tuple[str, str, re.Pattern[str], Action]] = []
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 def action(
@@ -195,6 +208,9 @@ def action(
     serialised: bool = True,
     public: bool = False,
     secret_params: tuple[str, ...] = (),
+    route: str = "",
+    success_status: int = 200,
+    anonymous: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Register the decorated function as an API action.
 
@@ -208,6 +224,10 @@ def action(
         serialised: the dispatcher holds ``cloud.lock`` while the action runs.
         public: any valid signature may call it (STS GetCallerIdentity).
         secret_params: parameters whose values must never reach a log or an idempotency record.
+        route: for path-style (ROA) products the method and path, ``GET /clusters/{ClusterId}``;
+            what stands in braces becomes a parameter.
+        anonymous: whoever asks need not sign; what it sends besides must prove who it is.
+        success_status: HTTP status of a good answer (202 where the work goes on afterwards).
     """
 
     def register(handler: Handler) -> Handler:
@@ -223,7 +243,7 @@ def action(
             raise ValueError(
                 f"{code} {version} {wire_name} is registered twice; remove one of the functions."
             )
-        _ACTIONS[version, wire_name] = Action(
+        made = _ACTIONS[version, wire_name] = Action(
             product=code,
             version=version,
             name=wire_name,
@@ -234,7 +254,14 @@ def action(
             serialised=serialised,
             public=public,
             secret_params=frozenset(secret_params),
+            route=route,
+            success_status=success_status,
+            anonymous=anonymous,
         )
+        if route:
+            method, _, path = route.partition(" ")
+            pattern = re.compile(_PATH_PARAMETER.sub(r"(?P<\1>[^/]+)", path))
+            _ROUTES.append((version, method, pattern, made))
         return handler
 
     return register
@@ -243,6 +270,22 @@ def action(
 def find(version: str, name: str) -> Action | None:
     """The action registered for this API version and name, or None."""
     return _ACTIONS.get((version, name))
+
+
+def find_route(version: str, method: str, path: str) -> tuple[Action, dict[str, str]] | None:
+    """The path-style action for this request and the parameters in its path, or None.
+
+    A path without parameters wins over one with, as ``/clusters/all`` over ``/clusters/{id}``.
+    """
+    best: tuple[Action, dict[str, str]] | None = None
+    for known_version, known_method, pattern, action_ in _ROUTES:
+        match = pattern.fullmatch(path)
+        if known_version != version or known_method != method or match is None:
+            continue
+        found = match.groupdict()
+        if best is None or len(found) < len(best[1]):
+            best = (action_, found)
+    return best
 
 
 def product_of(version: str) -> str | None:

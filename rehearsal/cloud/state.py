@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rehearsal.cloud.clusters import ClusterEngine, NullClusters
 from rehearsal.cloud.credentials import CredentialStore
 from rehearsal.cloud.hypervisor import Hypervisor, NullHypervisor
 from rehearsal.cloud.transitions import is_gone
@@ -106,6 +107,7 @@ class Cloud:
             from anywhere else (a background thread, the metadata service).
         settings: how the emulator was started.
         hypervisor: runs the machines.
+        clusters: runs the Kubernetes clusters.
         credentials: access keys and role sessions.
         vault: encrypts values that must not lie readable in the state file.
         stock_overrides: ``"zone/instance_type"`` to in stock or not, set through the control
@@ -119,11 +121,13 @@ class Cloud:
         settings: Settings | None = None,
         hypervisor: Hypervisor | None = None,
         clock: Callable[[], float] = time.time,
+        clusters: ClusterEngine | None = None,
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.state_dir = state_dir
         self.settings = settings or Settings()
         self.hypervisor: Hypervisor = hypervisor or NullHypervisor()
+        self.clusters: ClusterEngine = clusters or NullClusters()
         self.lock = threading.RLock()
         self._clock = clock
         self._path = state_dir / "state.json"

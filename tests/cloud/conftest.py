@@ -11,24 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alibabacloud_cs20151215.client import Client as CsClient
 from alibabacloud_ecs20140526.client import Client as EcsClient
 from alibabacloud_kms20160120.client import Client as KmsClient
 from alibabacloud_oos20190601.client import Client as OosClient
 from alibabacloud_ram20150501.client import Client as RamClient
+from alibabacloud_slb20140515.client import Client as SlbClient
 from alibabacloud_sts20150401.client import Client as StsClient
 from alibabacloud_tea_openapi.models import Config
 from alibabacloud_vpc20160428.client import Client as VpcClient
 
+from rehearsal.cloud.clusters import NullClusters
 from rehearsal.cloud.credentials import Credential
 from rehearsal.cloud.emulator import Emulator, Endpoints
 from rehearsal.cloud.hypervisor import NullHypervisor
 from rehearsal.cloud.state import Cloud, Settings
 
 CLIENTS: dict[str, Any] = {
+    "cs": CsClient,
     "ecs": EcsClient,
     "kms": KmsClient,
     "oos": OosClient,
     "ram": RamClient,
+    "slb": SlbClient,
     "sts": StsClient,
     "vpc": VpcClient,
 }
@@ -53,6 +58,7 @@ class RunningCloud:
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         self.hypervisor = NullHypervisor()
+        self.clusters = NullClusters()
         self.clock = Clock()
         self._emulator: Emulator | None = None
         self._endpoints: Endpoints | None = None
@@ -131,7 +137,13 @@ class RunningCloud:
 
     def begin(self) -> None:
         """Start an emulator on the directory."""
-        cloud = Cloud(self.state_dir, Settings(time_scale=0.01), self.hypervisor, self.clock)
+        cloud = Cloud(
+            self.state_dir,
+            Settings(time_scale=0.01),
+            self.hypervisor,
+            self.clock,
+            clusters=self.clusters,
+        )
         self._emulator = Emulator(cloud)
         self._endpoints = self._emulator.start()
 

@@ -74,11 +74,11 @@ def test_a_path_style_product_is_an_unknown_action(cloud: RunningCloud) -> None:
     """Prevents calls of a container service from being taken for something else."""
     host, port = cloud.endpoint.split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=5)
-    connection.request("GET", "/api/v1/clusters", headers={"Accept": "application/json"})
+    connection.request("GET", "/api/v1/nothing", headers={"Accept": "application/json"})
     assert "path-style" in json.load(connection.getresponse())["Message"]
     connection.close()
     (entry,) = cloud.control("GET", "/status")["unknown_actions"]
-    assert entry["action"] == "/api/v1/clusters"
+    assert entry["action"] == "/api/v1/nothing"
 
 
 def test_an_address_belongs_to_the_living_instance(cloud: RunningCloud) -> None:

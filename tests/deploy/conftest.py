@@ -15,6 +15,7 @@ import pytest
 from rehearsal.cloud.emulator import Emulator, Endpoints
 from rehearsal.cloud.hypervisor import CommandResult, NullHypervisor
 from rehearsal.cloud.state import Cloud, Settings
+from rehearsal.emulator import ENDPOINT_PRODUCTS
 from rehearsal.paths import REPOSITORY
 from rehearsal.workspace import PulumiError, Tools, Workspace, end_leftovers
 
@@ -58,10 +59,12 @@ class Deployment:
         self.workspace.configure(CONFIG)
 
     def environment(self) -> dict[str, str]:
-        products = ("VPC", "ECS", "RAM", "OSS", "OOS", "KMS", "STS", "LOCATION")
         key = self.emulator.root_key
         return {
-            **{f"ALIBABA_CLOUD_ENDPOINT_{name}": self.endpoints.endpoint for name in products},
+            **{
+                f"ALIBABA_CLOUD_ENDPOINT_{name}": self.endpoints.endpoint
+                for name in ENDPOINT_PRODUCTS
+            },
             "ALIBABA_CLOUD_ACCESS_KEY_ID": key.access_key_id,
             "ALIBABA_CLOUD_ACCESS_KEY_SECRET": key.secret,
             "ALICLOUD_REGION": "cn-hangzhou",

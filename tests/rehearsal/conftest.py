@@ -67,9 +67,9 @@ def stack() -> Iterator[Stack]:
 def _remove(root: Path) -> None:
     # By the folder alone: a stack that failed while it was made has left things, too.
     from rehearsal.display import Display  # noqa: PLC0415
-    from rehearsal.journey import Journey  # noqa: PLC0415
+    from rehearsal.journey import EcsJourney  # noqa: PLC0415
 
-    journey = Journey(root / "ecs", Display())
+    journey = EcsJourney(root / "ecs", Display())
     end_leftovers(journey.workspace_folder)
     clean(journey, journey.display, quiet=True)
     shutil.rmtree(root)

@@ -18,7 +18,7 @@ from infra import assistant, openapi
 from rehearsal import emulator as cloud
 from rehearsal.cli import provide_images, provide_tools, slots_of
 from rehearsal.display import Display
-from rehearsal.journey import Journey
+from rehearsal.journey import EcsJourney
 from rehearsal.machine.slots import Slot
 from smoke_tests.comfy_client import ComfyClient, Target
 from tests.rehearsal.polling import eventually
@@ -42,7 +42,7 @@ class Stack:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.journey = Journey(root / "ecs", Display())
+        self.journey = EcsJourney(root / "ecs", Display())
         self.tools = provide_tools(self.journey.folder / "pulumi-home", "fast")
         self.images = provide_images(self.journey.display)
         self.outputs: dict[str, Any] = {}

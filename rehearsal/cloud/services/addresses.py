@@ -84,6 +84,8 @@ def take_private(cloud: Cloud, vswitch: Row, wanted: str = "") -> str:
     block = IPv4Network(vswitch["CidrBlock"])
     hosts = usable_hosts(block)
     taken = {row["PrivateIp"] for _, _, row in cloud.rows("instances") if row.get("PrivateIp")}
+    taken |= {row["Address"] for _, _, row in cloud.rows("load_balancers")}
+    taken |= {row["private_ip"] for _, _, row in cloud.rows("clusters")}
     if wanted:
         try:
             address = IPv4Address(wanted)
@@ -120,6 +122,10 @@ def free_private_count(state: RegionState, vswitch: Row) -> int:
         1
         for row in state.table("instances").values()
         if row["VSwitchId"] == vswitch["VSwitchId"] and row.get("PrivateIp")
+    ) + sum(
+        1
+        for row in state.table("load_balancers").values()
+        if row["VSwitchId"] == vswitch["VSwitchId"] and row["AddressType"] == "intranet"
     )
     return len(usable_hosts(IPv4Network(vswitch["CidrBlock"]))) - used
 
@@ -142,4 +148,6 @@ def take_public(cloud: Cloud) -> str | None:
         offered = [str(host) for host in IPv4Network(cloud.settings.public_prefix).hosts()][1:]
     pool = offered() if callable(offered) else offered
     taken = {row["IpAddress"] for _, _, row in cloud.rows("eips")}
+    taken |= {row["Address"] for _, _, row in cloud.rows("load_balancers")}
+    taken |= {row["public_ip"] for _, _, row in cloud.rows("clusters")}
     return next((str(address) for address in pool if str(address) not in taken), None)

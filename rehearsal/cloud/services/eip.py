@@ -1,4 +1,4 @@
-"""VPC 2016-04-28: elastic IP addresses (EIP)."""
+"""VPC 2016-04-28: elastic IP addresses (EIP), for instances and NAT gateways."""
 
 # ruff: noqa: N802 - an action's function is named as on the wire
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from rehearsal.cloud.errors import ApiError, invalid_parameter
 from rehearsal.cloud.registry import Request, action
-from rehearsal.cloud.services import machine_work
+from rehearsal.cloud.services import machine_work, nat
 from rehearsal.cloud.services.addresses import take_public
 from rehearsal.cloud.services.ecs_common import eip_of, instance_status
 from rehearsal.cloud.services.lookups import (
@@ -39,6 +39,7 @@ UNASSOCIATING = Transition("Unassociating", "Available", 2.0)
 RELEASING = Transition("Releasing", GONE, 1.0)
 # Mbit/s, by billing method (EIP help, AllocateEipAddress, 2026).
 MAX_BANDWIDTH = {"PayByTraffic": 200, "PayByBandwidth": 500}
+INSTANCE_TYPES = ("EcsInstance", "Nat")
 WRONG_STATUS = "Current elastic IP status does not support this operation."
 
 
@@ -171,13 +172,14 @@ def ModifyEipAddressAttribute(request: Request, cloud: Cloud) -> dict[str, Any]:
 
 @action(*VPC, serialised=False, resource=arn("vpc", "eip", "AllocationId"))
 def AssociateEipAddress(request: Request, cloud: Cloud) -> dict[str, Any]:
-    """Bind an address to an ECS instance."""
+    """Bind an address to an ECS instance or a NAT gateway."""
     with cloud.lock:
         state = here(request, cloud)
         refuse_unsupported(request, "PrivateIpAddress", "Mode")
         row = find_eip(state, request.required("AllocationId"), cloud)
         instance_id = request.required("InstanceId")
-        _check_instance_type(request)
+        if _instance_type(request) == "Nat":
+            return _associate_gateway(state, row, instance_id, cloud)
         instance = state.table("instances").get(instance_id)
         if instance is None or instance_status(instance, cloud) == GONE:
             # "InvalidInstanId" is the real API's spelling.
@@ -223,7 +225,7 @@ def UnassociateEipAddress(request: Request, cloud: Cloud) -> dict[str, Any]:
     with cloud.lock:
         state = here(request, cloud)
         row = find_eip(state, request.required("AllocationId"), cloud)
-        _check_instance_type(request)
+        kind = _instance_type(request)
         if status_of(row, cloud) != "InUse":
             raise _wrong_status(row, cloud)
         given = request.get("InstanceId")
@@ -233,13 +235,22 @@ def UnassociateEipAddress(request: Request, cloud: Cloud) -> dict[str, Any]:
                 f"Specified instance does not exist. Given: {given!r}; {row['AllocationId']} is "
                 f"associated with {row['InstanceId']}.",
             )
+        if kind != row["InstanceType"]:
+            raise invalid_parameter("InstanceType", kind, f"{row['InstanceType']}, which it serves")
         instance_id = row["InstanceId"]
+        if kind == "Nat":
+            _refuse_in_use(state, row)
+            row.update({"InstanceId": "", "InstanceType": "", "UnbindingFrom": instance_id})
+            row["UnbindingType"] = kind
+            change(row, cloud, UNASSOCIATING)
+            return {}
     machine_work.ask(
         f"take {row['IpAddress']} off {instance_id}",
         lambda: cloud.hypervisor.disassociate_address(row["IpAddress"]),
     )
     with cloud.lock:
         row.update({"InstanceId": "", "InstanceType": "", "UnbindingFrom": instance_id})
+        row["UnbindingType"] = kind
         change(row, cloud, UNASSOCIATING)
     return {}
 
@@ -269,13 +280,40 @@ def _unbind(row: Row) -> None:
     row.update({"Status": "Available", "InstanceId": "", "InstanceType": ""})
 
 
-def _check_instance_type(request: Request) -> None:
+def _instance_type(request: Request) -> str:
     given = request.get("InstanceType") or "EcsInstance"
-    if given != "EcsInstance":
+    if given not in INSTANCE_TYPES:
         raise ApiError(
             "InvalidInstanceType.ValueNotSupported",
             f"The specified value of InstanceType is not supported. Given: {given!r}. The "
-            "emulator has: EcsInstance.",
+            f"emulator has: {', '.join(INSTANCE_TYPES)}.",
+        )
+    return given
+
+
+def _associate_gateway(
+    state: RegionState, row: Row, gateway_id: str, cloud: Cloud
+) -> dict[str, Any]:
+    gateway = nat.find_gateway(state, gateway_id, cloud)
+    if status_of(row, cloud) != "Available":
+        raise _wrong_status(row, cloud)
+    if status_of(gateway, cloud) != "Available":
+        raise ApiError(
+            "IncorrectStatus.NatGateway",
+            f"{gateway_id} is {status_of(gateway, cloud)}; wait until it is Available.",
+        )
+    row.update({"InstanceId": gateway_id, "InstanceType": "Nat"})
+    change(row, cloud, ASSOCIATING)
+    return {}
+
+
+def _refuse_in_use(state: RegionState, row: Row) -> None:
+    entries = nat.snat_entries_of(state, row["IpAddress"])
+    if entries:
+        raise ApiError(
+            "DependencyViolation.SnatEntry",
+            f"{row['AllocationId']} is used by the SNAT entries {', '.join(entries)}; delete them "
+            "first.",
         )
 
 
@@ -290,6 +328,7 @@ def _view(row: Row, state: RegionState, cloud: Cloud) -> dict[str, Any]:
     status = status_of(row, cloud)
     # The instance stays named until the end of Unassociating: the provider waits for it to go.
     instance_id = row["InstanceId"] or (row["UnbindingFrom"] if status == "Unassociating" else "")
+    kind = row["InstanceType"] or row.get("UnbindingType", "EcsInstance")
     return {
         "AllocationId": row["AllocationId"],
         "IpAddress": row["IpAddress"],
@@ -303,7 +342,7 @@ def _view(row: Row, state: RegionState, cloud: Cloud) -> dict[str, Any]:
         "ISP": row["ISP"],
         "Status": status,
         "InstanceId": instance_id,
-        "InstanceType": "EcsInstance" if instance_id else "",
+        "InstanceType": kind if instance_id else "",
         "InstanceRegionId": state.name if instance_id else "",
         # Left empty: a value here makes the provider replace the association.
         "PrivateIpAddress": "",

@@ -16,7 +16,9 @@ from rehearsal.cloud.registry import Request
 from rehearsal.cloud.state import Cloud, RegionState
 from rehearsal.cloud.transitions import GONE, Transition, begin, settled
 
+CS = ("cs", "2015-12-15")
 ECS = ("ecs", "2014-05-26")
+SLB = ("slb", "2014-05-15")
 VPC = ("vpc", "2016-04-28")
 
 Row = dict[str, Any]
@@ -30,6 +32,15 @@ DEFAULT_QUOTAS = {
     "security_groups": 500,
     "rules_per_security_group": 200,
     "vcpus_per_zone": 400,
+    # ACS: "Limits" (2026), for the whole account there.
+    "clusters": 3,
+    # CLB and NAT: "Quotas and limits" (2026).
+    "load_balancers": 60,
+    "listeners_per_load_balancer": 50,
+    "acls": 50,
+    "entries_per_acl": 300,
+    "nat_gateways": 5,
+    "snat_entries_per_table": 40,
 }
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any
 
+from rehearsal.cloud.credentials import Credential
 from rehearsal.cloud.errors import ApiError, invalid_parameter
 from rehearsal.cloud.policy import parse_document, trusts
 from rehearsal.cloud.registry import Caller, Request, action
@@ -68,14 +69,8 @@ def AssumeRole(request: Request, cloud: Cloud) -> Row:
             403,
         )
     arn = request.required("RoleArn")
-    session = request.required("RoleSessionName")
-    if not _SESSION_NAME.match(session):
-        raise invalid_parameter(
-            "RoleSessionName",
-            session,
-            "2 to 64 letters, digits, periods, at signs, hyphens and underscores",
-        )
-    role = _find(cloud, arn)
+    session = session_name(request)
+    role = find_role_by_arn(cloud, arn)
     account = arn.split(":")[3]
     trust = json.loads(role["AssumeRolePolicyDocument"])
     principals = (caller.arn, f"acs:ram::{caller.account}:root")
@@ -88,15 +83,38 @@ def AssumeRole(request: Request, cloud: Cloud) -> Row:
             f"policy of {arn} does not name {caller.arn}.",
             403,
         )
+    seconds = duration(request, role)
+    policy = request.get("Policy")
+    credential = cloud.credentials.create_session(
+        account, role["RoleName"], session, seconds, parse_document(policy) if policy else None
+    )
+    return session_answer(cloud, credential, role, session)
+
+
+def session_name(request: Request) -> str:
+    """The RoleSessionName of a request; raises InvalidParameter.RoleSessionName."""
+    session = request.required("RoleSessionName")
+    if not _SESSION_NAME.match(session):
+        raise invalid_parameter(
+            "RoleSessionName",
+            session,
+            "2 to 64 letters, digits, periods, at signs, hyphens and underscores",
+        )
+    return session
+
+
+def duration(request: Request, role: Row) -> int:
+    """The DurationSeconds of a request for this role; raises InvalidParameter.DurationSeconds."""
     seconds = request.integer("DurationSeconds", 3600) or 3600
     if not _MIN_S <= seconds <= role["MaxSessionDuration"]:
         raise invalid_parameter(
             "DurationSeconds", seconds, f"{_MIN_S} to {role['MaxSessionDuration']} for this role"
         )
-    policy = request.get("Policy")
-    credential = cloud.credentials.create_session(
-        account, role["RoleName"], session, seconds, parse_document(policy) if policy else None
-    )
+    return seconds
+
+
+def session_answer(cloud: Cloud, credential: Credential, role: Row, session: str) -> Row:
+    """Temporary keys as the AssumeRole actions answer them."""
     return {
         "Credentials": {
             "AccessKeyId": credential.access_key_id,
@@ -111,7 +129,8 @@ def AssumeRole(request: Request, cloud: Cloud) -> Row:
     }
 
 
-def _find(cloud: Cloud, arn: str) -> Row:
+def find_role_by_arn(cloud: Cloud, arn: str) -> Row:
+    """The role of this ARN in any case; raises EntityNotExist.Role."""
     match = _ROLE_ARN.match(arn)
     if match is None:
         raise invalid_parameter("RoleArn", arn, "acs:ram::<account>:role/<role name>")

@@ -1,4 +1,4 @@
-"""Tags of ECS and VPC resources: TagResources, UntagResources, ListTagResources, DescribeTags."""
+"""Tags of ECS, VPC and SLB resources: put, take off, list; DescribeTags of ECS."""
 
 # ruff: noqa: N802 - an action's function is named as on the wire
 
@@ -10,7 +10,7 @@ from typing import Any
 from rehearsal.cloud.errors import ApiError, missing_parameter
 from rehearsal.cloud.registry import Request, action
 from rehearsal.cloud.services.ecs_common import live_instances
-from rehearsal.cloud.services.lookups import ECS, VPC, Row, check_tags, here, live_rows, page
+from rehearsal.cloud.services.lookups import ECS, SLB, VPC, Row, check_tags, here, live_rows, page
 from rehearsal.cloud.state import Cloud, RegionState
 
 # Resource type on the wire (lower case) -> table.
@@ -20,7 +20,13 @@ ECS_TYPES = {
     "securitygroup": "security_groups",
     "command": "commands",
 }
-VPC_TYPES = {"vpc": "vpcs", "vswitch": "vswitches", "eip": "eips"}
+VPC_TYPES = {
+    "vpc": "vpcs",
+    "vswitch": "vswitches",
+    "eip": "eips",
+    "natgateway": "nat_gateways",
+}
+SLB_TYPES = {"instance": "load_balancers", "acl": "slb_acls"}
 MAX_TAGS = 20
 
 
@@ -124,20 +130,38 @@ def list_ecs(request: Request, cloud: Cloud) -> dict[str, Any]:
 
 @action(*VPC, name="TagResources")
 def tag_vpc(request: Request, cloud: Cloud) -> dict[str, Any]:
-    """Put tags on VPCs, vSwitches and elastic addresses."""
+    """Put tags on VPCs, vSwitches, elastic addresses and NAT gateways."""
     return _tag(request, cloud, VPC_TYPES)
 
 
 @action(*VPC, name="UnTagResources")
 def untag_vpc(request: Request, cloud: Cloud) -> dict[str, Any]:
-    """Take tags off VPCs, vSwitches and elastic addresses ("UnTag" is the VPC API's spelling)."""
+    """Take tags off VPC resources ("UnTag" is the VPC API's spelling)."""
     return _untag(request, cloud, VPC_TYPES)
 
 
 @action(*VPC, name="ListTagResources", read_only=True)
 def list_vpc(request: Request, cloud: Cloud) -> dict[str, Any]:
-    """List the tags of VPCs, vSwitches and elastic addresses."""
+    """List the tags of VPCs, vSwitches, elastic addresses and NAT gateways."""
     return _list(request, cloud, VPC_TYPES)
+
+
+@action(*SLB, name="TagResources")
+def tag_slb(request: Request, cloud: Cloud) -> dict[str, Any]:
+    """Put tags on load balancers and access control lists."""
+    return _tag(request, cloud, SLB_TYPES)
+
+
+@action(*SLB, name="UntagResources")
+def untag_slb(request: Request, cloud: Cloud) -> dict[str, Any]:
+    """Take tags off load balancers and access control lists."""
+    return _untag(request, cloud, SLB_TYPES)
+
+
+@action(*SLB, name="ListTagResources", read_only=True)
+def list_slb(request: Request, cloud: Cloud) -> dict[str, Any]:
+    """List the tags of load balancers and access control lists."""
+    return _list(request, cloud, SLB_TYPES)
 
 
 @action(*ECS, read_only=True)

@@ -174,6 +174,7 @@ def DeleteVpc(request: Request, cloud: Cloud) -> dict[str, Any]:
     for table, suffix, key in (
         ("vswitches", "VSwitch", "VSwitchId"),
         ("security_groups", "SecurityGroup", "SecurityGroupId"),
+        ("nat_gateways", "NatGateway", "NatGatewayId"),
     ):
         inside = [r[key] for r in live_rows(state, table, cloud) if r["VpcId"] == vpc_id]
         if inside:

@@ -151,7 +151,7 @@ def ModifyVSwitchAttribute(request: Request, cloud: Cloud) -> dict[str, Any]:
 
 @action(*VPC, resource=arn("vpc", "vswitch", "VSwitchId"))
 def DeleteVSwitch(request: Request, cloud: Cloud) -> dict[str, Any]:
-    """Delete a vSwitch without instances."""
+    """Delete a vSwitch that nothing uses."""
     state = here(request, cloud)
     row = find_vswitch(state, request.required("VSwitchId"), cloud)
     vswitch_id = row["VSwitchId"]
@@ -162,10 +162,17 @@ def DeleteVSwitch(request: Request, cloud: Cloud) -> dict[str, Any]:
             "is Pending; wait until it is Available.",
         )
     inside = [r["InstanceId"] for r in live_instances(state, cloud) if r["VSwitchId"] == vswitch_id]
+    for table, key in (("load_balancers", "LoadBalancerId"), ("nat_gateways", "NatGatewayId")):
+        inside += [r[key] for r in live_rows(state, table, cloud) if r["VSwitchId"] == vswitch_id]
+    inside += [
+        cluster_id
+        for cluster_id, r in state.table("clusters").items()
+        if vswitch_id in r["vswitch_ids"]
+    ]
     if inside:
         raise ApiError(
             "DependencyViolation",
-            f"Specified object has dependent resources. {vswitch_id} still holds "
+            f"Specified object has dependent resources. {vswitch_id} is still used by "
             f"{', '.join(inside)}; release them first.",
         )
     del state.table("vswitches")[vswitch_id]
