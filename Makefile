@@ -19,7 +19,7 @@ SOURCES := benchmarks infra images rehearsal smoke_tests tests
 .PHONY: help
 help: ## List the targets
 	@echo "usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "variables: PYTHON=/path/to/python3.11  TARGET=ecs  KEEP=1  VARIANT=cpu  URL=https://host  PYTEST_ARGS='-k name'"
 
@@ -37,8 +37,12 @@ venv:
 toolchain: venv ## Find, download or build Pulumi and the alicloud provider
 	@$(RUN) rehearsal/toolchain/provision.py
 
+.PHONY: toolchain-kubernetes
+toolchain-kubernetes: toolchain ## The same for the programs of a cluster, Helm and its provider
+	@$(RUN) rehearsal/toolchain/provision.py --kubernetes
+
 .PHONY: rehearsal
-rehearsal: setup toolchain ## Deploy and use everything on this machine (TARGET=ecs, KEEP=1 to keep it)
+rehearsal: setup toolchain $(if $(filter acs,$(TARGET)),toolchain-kubernetes) ## Deploy and use everything on this machine (TARGET=ecs, KEEP=1 to keep it)
 	@$(AS_ROOT) $(RUN) -m rehearsal --target $(or $(TARGET),ecs) $(if $(KEEP),--keep)
 
 .PHONY: rehearsal-clean
@@ -64,7 +68,7 @@ conformance: venv ## Compare a server with what a real ComfyUI answered (URL=htt
 	$(RUN) -m $(if $(URL),smoke_tests.conformance --url $(URL),rehearsal.comfyui.conformance)
 
 .PHONY: test
-test: setup toolchain ## All tests: unit, then engine, then machine; with coverage
+test: setup toolchain toolchain-kubernetes ## All tests: unit, then engine, then machine; with coverage
 	@mkdir -p reports && $(RUN) -m coverage erase
 	$(PYTEST) -m "not engine and not machine" $(COVERAGE)
 	$(PYTEST) -m "engine and not machine" $(COVERAGE)

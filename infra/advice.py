@@ -210,6 +210,66 @@ TABLE = (
         "something has this name already: another stack, or what an interrupted run has left",
         "run `python -m infra.recover`, or give this stack another name",
     ),
+    # Clusters and load balancers
+    Advice(
+        ("ErrorServiceNotOpen",),
+        "the account has not opened the container service",
+        "open Container Compute Service (ACS) once in the console, and confirm its authorization",
+    ),
+    Advice(
+        ("ErrorRoleNotAuthorized",),
+        "the account lacks service roles that ACS needs",
+        "open the console of ACS once and confirm the authorization, which makes them",
+    ),
+    Advice(
+        ("ErrorQuotaExceeded",),
+        "the account has as many clusters as it may have",
+        "delete one that is not needed, or ask for more in the console's Quota Center (\"Total ACS "
+        'Clusters")',
+    ),
+    Advice(
+        ("ErrorClusterNotFound",),
+        "the cluster does not exist, because it was deleted outside of Pulumi",
+        "run `pulumi refresh` and then `pulumi up`, which make it again",
+    ),
+    Advice(
+        ("ErrorClusterState", "ErrorClusterNotRunning"),
+        "the cluster is still being made, changed or deleted",
+        "wait until the console says that it is running, and run the same command again",
+    ),
+    Advice(
+        ("ErrorRamPolicyConfig", "StatusForbidden", "ForbiddenGrantPermissions"),
+        "the identity that runs Pulumi lacks a permission for ACS, which AliyunCSFullAccess does "
+        "not give",
+        "give it AliyunAccFullAccess as well, and the cluster's RBAC role of an administrator",
+    ),
+    Advice(
+        ("InvalidServiceCidr*",),
+        "the cluster cannot have this network for its Services",
+        "set serviceCidr to a /16 to /24 in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 that "
+        "overlaps neither vpcCidr nor another cluster's",
+    ),
+    Advice(
+        ("ResourceNotAvailable.PublicAddress",),
+        "the region has no public addresses for load balancers left",
+        "try later, or set loadBalancerAddressType to intranet",
+    ),
+    Advice(
+        ("AclEntryOverLimit", "AclNumberOverLimit"),
+        "the load balancer's list of networks is full, or the account has too many lists",
+        "put fewer and larger networks into allowedCidrs, or delete lists that are not used",
+    ),
+    Advice(
+        ("AclInUsed",),
+        "a listener still uses the list of networks, because the cluster's controller has not "
+        "removed it yet",
+        "run the same command again in a minute",
+    ),
+    Advice(
+        ("OperationDenied.DeleteProtectionIsOn",),
+        "the load balancer is protected against deletion",
+        "set deletionProtection to false and run `pulumi up` first",
+    ),
     # What passes
     Advice(
         ("IncorrectVpcStatus*", "IncorrectVSwitchStatus*"),

@@ -13,19 +13,17 @@ from typing import Annotated, Any, Literal, Self
 
 import pulumi
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from images import profiles, variants
-from infra import naming
+from infra import config_acs, naming, targets
+from infra.config_acs import PRIVATE_RANGES, ClusterSettings, OptionalText, empty_to_none
 
 EARLIEST_EXPIRY = date(2026, 11, 1)
 """An absolute day: a config that was right once must stay right, or nothing could be destroyed."""
@@ -33,9 +31,6 @@ DIGEST_REFERENCE = re.compile(
     # A registry has a dot or a port in its name; anything else would mean Docker Hub.
     r"(?=.{1,255}@)(?P<registry>[a-z0-9-]+(?:(?:\.[a-z0-9-]+)+(?::\d{1,5})?|:\d{1,5}))/"
     r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::[\w.-]{1,128})?@sha256:[0-9a-f]{64}"
-)
-PRIVATE_RANGES = tuple(
-    ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 )
 TAG_VALUE = r"^[\w.@-]+( [\w.@-]+)*$"
 """What a tag may hold of people's and environments' names."""
@@ -49,10 +44,6 @@ class ConfigError(Exception):
     """The stack's config has mistakes; the message lists them all."""
 
 
-def _empty_to_none(value: object) -> object:
-    return None if value == "" else value
-
-
 def _from_json(value: object) -> object:
     """Structured values reach the program as JSON text."""
     if not isinstance(value, str):
@@ -63,30 +54,25 @@ def _from_json(value: object) -> object:
         raise ValueError(f"is not a list ({error})") from error
 
 
-OptionalText = Annotated[str | None, BeforeValidator(_empty_to_none)]
 OptionalPrice = Annotated[
     Annotated[float, Field(gt=0)] | None,
-    BeforeValidator(_empty_to_none),
+    BeforeValidator(empty_to_none),
 ]
 Cidrs = Annotated[tuple[ipaddress.IPv4Network, ...], BeforeValidator(_from_json)]
 
 
-class Settings(BaseModel):
+class Settings(ClusterSettings):
     """One deployment, as the stack's config describes it. Frozen; sizes in the unit of the name."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
 
     project: str = Field(exclude=True)
     stack: str = Field(exclude=True)
 
-    target: Literal["ecs"]
+    target: Literal["ecs", "acs"]
     owner: Annotated[str, Field(min_length=1, max_length=64, pattern=TAG_VALUE)]
     expires: str
     environment: Annotated[
         Annotated[str, Field(max_length=64, pattern=TAG_VALUE)] | None,
-        BeforeValidator(_empty_to_none),
+        BeforeValidator(empty_to_none),
     ]
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z0-9]+)+$")]
     zone: str
@@ -103,7 +89,7 @@ class Settings(BaseModel):
     gateway_image: str
     registry_host: OptionalText
     registry_username: OptionalText
-    registry_password: Annotated[SecretStr | None, BeforeValidator(_empty_to_none)]
+    registry_password: Annotated[SecretStr | None, BeforeValidator(empty_to_none)]
     image_family: Annotated[str, Field(pattern=r"^[\w:.-]+$")]
     image_id: OptionalText
     image_variant: str
@@ -238,6 +224,15 @@ class Settings(BaseModel):
             )
         if self.spot_price_limit is not None and not self.spot:
             problems.append("spotPriceLimit: has no effect without spot. Set spot to true")
+        if self.target == "acs":
+            problems += config_acs.problems(
+                self,
+                vpc_cidr=self.vpc_cidr,
+                region=self.region,
+                zone=self.zone,
+                letter=letter,
+                registry_login=any(login),
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -263,6 +258,13 @@ class Settings(BaseModel):
         """First /24 of the VPC; one node needs no more."""
         return next(self.vpc_cidr.subnets(new_prefix=24))
 
+    @property
+    def pod_cidrs(self) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Network]:
+        """Two networks of the VPC for pods, of which each takes an address."""
+        prefix = max(config_acs.LARGEST_VSWITCH, self.vpc_cidr.prefixlen + 1)
+        subnets = self.vpc_cidr.subnets(new_prefix=prefix)
+        return next(subnets), next(subnets)
+
 
 def parse(
     values: dict[str, Any], *, project: str, stack: str, secret_keys: Collection[str] = ()
@@ -282,6 +284,7 @@ def parse(
         for key in SECRET_KEYS
         if values.get(key) and key not in secret_keys
     ]
+    lines += [f"{project}:{line}" for line in targets.misplaced(values)]
     settings = None
     try:
         settings = Settings.model_validate({**values, "project": project, "stack": stack})

@@ -6,11 +6,26 @@ carries this stack's tags, or (because tags may come a moment later) none.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from infra import openapi
+from infra import cluster_access, leftover_clusters, leftover_releases, openapi
+from infra.kubernetes_api import KubernetesApi
+from infra.leftover_lists import (
+    ACCESS_LIST,
+    ADDRESS,
+    BALANCER,
+    CLUSTER,
+    DISK,
+    INSTANCE,
+    LISTED,
+    NAT_GATEWAY,
+    RELEASE,
+    SECURITY_GROUP,
+    VPC,
+    VSWITCH,
+)
 
 Inputs = Mapping[str, Any]
 Known = frozenset[tuple[str, str]]
@@ -28,83 +43,35 @@ class Found:
     delete: Callable[[], object] | None
 
 
-INSTANCE = "alicloud:ecs/instance:Instance"
-DISK = "alicloud:ecs/ecsDisk:EcsDisk"
-ADDRESS = "alicloud:ecs/eipAddress:EipAddress"
-SECURITY_GROUP = "alicloud:ecs/securityGroup:SecurityGroup"
-VSWITCH = "alicloud:vpc/switch:Switch"
-VPC = "alicloud:vpc/network:Network"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Listing:
-    """How a kind that has a list with tags is found and deleted.
-
-    Attributes:
-        action: lists them; ``rows`` leads to the list in its answer.
-        filters: parameter of the action by input of the resource; ``fixed``: more parameters.
-        name: field of a row and the input that it must equal, where the filters do not see to it.
-        id_key: field of a row, and parameter of the action ``delete``; ``force``: more of those.
-    """
-
-    product: str
-    action: str
-    rows: tuple[str, str]
-    filters: Mapping[str, str]
-    fixed: Mapping[str, str] = field(default_factory=dict)
-    name: tuple[str, str] | None = None
-    id_key: str
-    delete: str
-    force: Mapping[str, str] = field(default_factory=dict)
-
-
-_LISTED = {
-    INSTANCE: _Listing(
-        product="ecs", action="DescribeInstances", rows=("Instances", "Instance"),
-        filters={"InstanceName": "instanceName", "VSwitchId": "vswitchId"},
-        fixed={"PageSize": "100"},
-        id_key="InstanceId", delete="DeleteInstance", force={"Force": "true"},
-    ),
-    DISK: _Listing(
-        product="ecs", action="DescribeDisks", rows=("Disks", "Disk"),
-        filters={"DiskName": "diskName"}, fixed={"PageSize": "100"},
-        id_key="DiskId", delete="DeleteDisk",
-    ),
-    ADDRESS: _Listing(
-        product="vpc", action="DescribeEipAddresses", rows=("EipAddresses", "EipAddress"),
-        filters={"EipName": "addressName"}, fixed={"PageSize": "100"},
-        name=("Name", "addressName"), id_key="AllocationId", delete="ReleaseEipAddress",
-    ),
-    SECURITY_GROUP: _Listing(
-        product="ecs", action="DescribeSecurityGroups", rows=("SecurityGroups", "SecurityGroup"),
-        filters={"VpcId": "vpcId", "SecurityGroupName": "securityGroupName"},
-        id_key="SecurityGroupId", delete="DeleteSecurityGroup",
-    ),
-    VSWITCH: _Listing(
-        product="vpc", action="DescribeVSwitches", rows=("VSwitches", "VSwitch"),
-        filters={"VpcId": "vpcId"}, fixed={"PageSize": "50"},
-        name=("VSwitchName", "vswitchName"), id_key="VSwitchId", delete="DeleteVSwitch",
-    ),
-    VPC: _Listing(
-        product="vpc", action="DescribeVpcs", rows=("Vpcs", "Vpc"),
-        filters={"VpcName": "vpcName"}, fixed={"PageSize": "50"},
-        name=("VpcName", "vpcName"), id_key="VpcId", delete="DeleteVpc",
-    ),
-}  # fmt: skip
+def reach_cluster(ask: openapi.Api, cluster_id: str) -> leftover_releases.Objects:
+    """Return a way into a cluster, at the address that CS gives."""
+    return KubernetesApi(lambda: cluster_access.fetch(ask, cluster_id, minutes=15))
 
 
 class Cloud:
     """Finds what an unfinished creation made, by the type's own name or id fields."""
 
-    def __init__(self, region: str, known: Known, clients: Callable[[str], openapi.Api]) -> None:
+    def __init__(
+        self,
+        region: str,
+        known: Known,
+        clients: Callable[[str], openapi.Api],
+        reach: Callable[[openapi.Api, str], leftover_releases.Objects] = reach_cluster,
+    ) -> None:
         self._region = region
         self._known = known
         self._clients = clients
+        self._reach = reach
         self._finders: dict[str, Callable[[Inputs], list[Found]]] = {
+            RELEASE: self._release,
+            CLUSTER: self._cluster,
             INSTANCE: partial(self._listed, INSTANCE),
             "alicloud:ecs/eipAssociation:EipAssociation": self._eip_association,
             "alicloud:ecs/ecsDiskAttachment:EcsDiskAttachment": self._disk_attachment,
             "alicloud:ecs/ramRoleAttachment:RamRoleAttachment": self._role_of_instance,
+            NAT_GATEWAY: partial(self._listed, NAT_GATEWAY),
+            BALANCER: partial(self._listed, BALANCER),
+            ACCESS_LIST: partial(self._listed, ACCESS_LIST),
             DISK: partial(self._listed, DISK),
             ADDRESS: partial(self._listed, ADDRESS),
             SECURITY_GROUP: partial(self._listed, SECURITY_GROUP),
@@ -162,7 +129,7 @@ class Cloud:
         return [Found(name, (lambda: delete(name)) if _ours(tags, inputs) else None)]
 
     def _listed(self, kind: str, inputs: Inputs) -> list[Found]:
-        how = _LISTED[kind]
+        how = LISTED[kind]
         filters = {parameter: inputs[key] for parameter, key in how.filters.items()}
         answer: Any = self._call(how.product, how.action, **filters, **how.fixed)
         for key in how.rows:
@@ -175,6 +142,35 @@ class Cloud:
             return self._call(how.product, how.delete, **{how.id_key: name}, **how.force)
 
         return self._pick(kind, answer, inputs, how.id_key, delete)
+
+    def _release(self, inputs: Inputs) -> list[Found]:
+        namespace, name = inputs["namespace"], inputs["name"]
+        if any(kind == RELEASE for kind, _ in self._known):
+            return []  # an update of it: helm itself rolls on from there
+        found = []
+        for cluster_id in (row for kind, row in self._known if kind == CLUSTER):
+            api = self._reach(self._clients("cs"), cluster_id)
+            paths = leftover_releases.objects(api, namespace, name)
+            if paths:
+                # The namespace is this stack's own, so all that is in it is.
+                delete = partial(leftover_releases.delete, api, paths)
+                found.append(Found(f"helm release {namespace}/{name}", delete))
+        return found
+
+    def _cluster(self, inputs: Inputs) -> list[Found]:
+        ask = self._clients("cs")
+        found = []
+        for row in leftover_clusters.listed(ask, inputs["name"]):
+            tags = {item["key"]: item["value"] for item in row.get("tags") or []}
+            found += self._judge(
+                CLUSTER,
+                row["cluster_id"],
+                # The service adds tags of its own to every cluster.
+                {key: value for key, value in tags.items() if not key.startswith("ack.")},
+                inputs,
+                partial(leftover_clusters.delete, ask),
+            )
+        return found
 
     def _disk_attachment(self, inputs: Inputs) -> list[Found]:
         rows = self._call("ecs", "DescribeDisks", DiskIds=json.dumps([inputs["diskId"]]))
@@ -199,7 +195,7 @@ class Cloud:
                     "UnassociateEipAddress",
                     AllocationId=row["AllocationId"],
                     InstanceId=row["InstanceId"],
-                    InstanceType="EcsInstance",
+                    InstanceType=inputs.get("instanceType") or "EcsInstance",
                 ),
             )
             for row in rows["EipAddresses"]["EipAddress"]

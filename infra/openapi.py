@@ -8,6 +8,7 @@ Retries are our own: the SDK's know exact codes only, and give up by count inste
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,8 +18,27 @@ VERSIONS = {
     "vpc": "2016-04-28",
     "ram": "2015-05-01",
     "oos": "2019-06-01",
+    "slb": "2014-05-15",
+    "cs": "2015-12-15",
 }
 """API version of each product, as the Terraform provider uses it."""
+
+ROUTES = {
+    "CheckServiceRole": ("POST", "/ram/check-service-role"),
+    "DescribeUserQuota": ("GET", "/quota"),
+    "DescribeClustersV1": ("GET", "/api/v1/clusters"),
+    "DescribeClusterDetail": ("GET", "/clusters/{ClusterId}"),
+    "DescribeClusterUserKubeconfig": ("GET", "/k8s/{ClusterId}/user_config"),
+    "DeleteCluster": ("DELETE", "/clusters/{ClusterId}"),
+}
+"""Method and path of the actions of CS, whose API is made of paths (ROA)."""
+SLB_CENTRAL = frozenset(
+    {
+        "cn-qingdao", "cn-beijing", "cn-hangzhou", "cn-shanghai", "cn-shenzhen", "cn-hongkong",
+        "ap-southeast-1", "us-east-1", "us-west-1",
+    }
+)  # fmt: skip
+"""Regions whose load balancers have the central endpoint (the SLB SDK's own table)."""
 
 RETRY_SECONDS = 60.0
 """How long a call that may pass by waiting is made again."""
@@ -31,8 +51,11 @@ BUSY_CODES = frozenset({"ServiceUnavailable", "InternalError", "SystemError", "S
 class Api(Protocol):
     """One OpenAPI call of one product; the seam for tests."""
 
-    def __call__(self, action: str, parameters: dict[str, str]) -> dict[str, Any]:
-        """Call ``action``; return the answer's body. Raises what the SDK raises, with ``code``."""
+    def __call__(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Call ``action``; return the answer's body. Raises what the SDK raises, with ``code``.
+
+        Parameters are texts, but for a POST of CS, whose parameters are its JSON body.
+        """
 
 
 def endpoint(product: str, region: str) -> str:
@@ -41,7 +64,8 @@ def endpoint(product: str, region: str) -> str:
     As in the Terraform provider, ``ALIBABA_CLOUD_ENDPOINT_<PRODUCT>`` names another one (a VPC
     or private endpoint).
     """
-    usual = "ram.aliyuncs.com" if product == "ram" else f"{product}.{region}.aliyuncs.com"
+    central = product == "ram" or (product == "slb" and region in SLB_CENTRAL)
+    usual = f"{product}.aliyuncs.com" if central else f"{product}.{region}.aliyuncs.com"
     return os.environ.get(f"ALIBABA_CLOUD_ENDPOINT_{product.upper()}") or usual
 
 
@@ -77,26 +101,45 @@ def client(product: str, region: str, *, retry_seconds: float = RETRY_SECONDS) -
         )
     )
 
-    def call(action: str, parameters: dict[str, str]) -> dict[str, Any]:
+    def call(action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        style, method, path, rest = shape(product, action, parameters)
+        asked = {"RegionId": region, **rest} if style == "RPC" else rest
+        posted = style == "ROA" and method == "POST"
         answer = caller.call_api(
             Params(
                 action=action,
                 version=VERSIONS[product],
                 protocol="HTTPS",
-                pathname="/",
-                method="POST",
+                pathname=path,
+                method=method,
                 auth_type="AK",
-                style="RPC",
-                req_body_type="formData",
+                style=style,
+                req_body_type="json" if style == "ROA" else "formData",
                 body_type="json",
             ),
-            OpenApiRequest(query={"RegionId": region, **parameters}),
+            OpenApiRequest(body=asked) if posted else OpenApiRequest(query=asked),
             RuntimeOptions(),
         )
         body: dict[str, Any] = answer["body"]
         return body
 
     return retrying(call, retry_seconds)
+
+
+def shape(
+    product: str, action: str, parameters: dict[str, Any]
+) -> tuple[str, str, str, dict[str, Any]]:
+    """Return style, method, path and the parameters that do not stand in the path.
+
+    Raises:
+        KeyError: CS has no such action in :data:`ROUTES`, or a parameter of its path is missing.
+    """
+    if product != "cs":
+        return "RPC", "POST", "/", parameters
+    method, template = ROUTES[action]
+    inside = set(re.findall(r"{(\w+)}", template))
+    rest = {name: value for name, value in parameters.items() if name not in inside}
+    return "ROA", method, template.format(**parameters), rest
 
 
 def retrying(
@@ -108,7 +151,7 @@ def retrying(
 ) -> Api:
     """Return ``call`` with tries for ``seconds``, at growing intervals, while it is transient."""
 
-    def persistent(action: str, parameters: dict[str, str]) -> dict[str, Any]:
+    def persistent(action: str, parameters: dict[str, Any]) -> dict[str, Any]:
         deadline = clock() + seconds
         wait = FIRST_PAUSE_SECONDS
         while True:

@@ -61,14 +61,22 @@ def _regions(region: str, clients: Callable[[str], openapi.Api]) -> list[str]:
 class Preflight:
     """A check in a thread of its own."""
 
-    def __init__(self, region: str, clients: Callable[[str], openapi.Api]) -> None:
+    def __init__(
+        self,
+        region: str,
+        clients: Callable[[str], openapi.Api],
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
         self._problem: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(region, clients), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(region, clients, also), daemon=True)
         self._thread.start()
 
-    def _run(self, region: str, clients: Callable[[str], openapi.Api]) -> None:
+    def _run(
+        self, region: str, clients: Callable[[str], openapi.Api], also: Callable[[], None]
+    ) -> None:
         try:
             check(region, clients)
+            also()
         except Exception as error:
             self._problem = error
 
@@ -85,15 +93,19 @@ class Preflight:
 
 @contextmanager
 def beside(
-    region: str, clients: Callable[[str], openapi.Api] | None = None
+    region: str,
+    clients: Callable[[str], openapi.Api] | None = None,
+    also: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], None]]:
     """Check while the block runs; it calls what it is given before it makes anything.
+
+    ``also`` is checked after that, and raises a :class:`PreflightError` of its own.
 
     An exception of the block that the check explains, or that holds a code which
     :mod:`infra.advice` knows, leaves as a :class:`PreflightError`: a question to the provider is
     the first to meet bad credentials or an unknown region, and its message is a page long.
     """
-    checked = Preflight(region, clients or _client)
+    checked = Preflight(region, clients or _client, also)
     try:
         yield checked.finish
     except PreflightError:

@@ -50,7 +50,7 @@ class Workspace:
     def prepare(self) -> None:
         """Create the folder, its links, backend, passphrase and stack; idempotent."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("Pulumi.yaml", "infra", ".venv"):
+        for name in ("Pulumi.yaml", "infra", "charts", ".venv"):
             link = self.folder / name
             if not link.is_symlink():
                 link.symlink_to(REPOSITORY / name)

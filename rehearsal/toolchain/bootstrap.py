@@ -34,7 +34,13 @@ from rehearsal.toolchain.store import Store, cache_root
 
 OLDEST_PYTHON = (3, 11)
 PACKAGE_LIST = pins.TOOLCHAIN / "packages.txt"
-REGISTRY_PACKAGE = "docker-registry"
+OWN_SERVICES = ("docker-registry", "containerd")
+"""Packages whose service rehearsals start themselves, with settings of their own."""
+PROGRAMS = (
+    *("podman", "buildah", "runc", "mmdebstrap", "docker-registry", "ip", "nft"),
+    *("containerd", "iptables"),
+)
+"""What the packages bring, to look for where no dpkg knows what is installed."""
 POLICY = Path("/usr/sbin/policy-rc.d")
 IMPORTABLE = (".", "images/comfyui", "images/gateway", "images/weights")
 """Folders of this repository that hold packages, as seen from its root."""
@@ -67,8 +73,7 @@ def install_packages(progress: Progress) -> None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         wanted[f"python{version}-venv"] = "Debian ships Python without the module that makes .venv"
     if not shutil.which("dpkg-query") or not shutil.which("apt-get"):
-        programs = ("podman", "buildah", "runc", "mmdebstrap", "docker-registry", "ip", "nft")
-        absent = [program for program in programs if shutil.which(program) is None]
+        absent = [program for program in PROGRAMS if shutil.which(program) is None]
         if absent:
             raise ToolchainError(
                 "this machine has no apt-get, and these programs are missing: "
@@ -96,10 +101,11 @@ def install_packages(progress: Progress) -> None:
         _as_root([*apt, "update"])
         with _services_not_started(become_root):
             _as_root([*apt, "install", "--yes", "--no-install-recommends", *missing])
-    if REGISTRY_PACKAGE in missing and Path("/run/systemd/system").is_dir():
-        # Rehearsals start a registry of their own; the package's would run for ever on a port that
-        # others may want. A registry that somebody had before is not touched.
-        _as_root([*become_root, "systemctl", "disable", "--now", REGISTRY_PACKAGE])
+    services = [name for name in OWN_SERVICES if name in missing]
+    if services and Path("/run/systemd/system").is_dir():
+        # The packages' own would run for ever, on a port that others may want. What somebody had
+        # before is not touched.
+        _as_root([*become_root, "systemctl", "disable", "--now", *services])
 
 
 def _as_root(command: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pulumi's own release, checked against its published checksums."""
+"""Releases as their makers publish them, checked against the published checksums."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def architecture() -> str:
             f"this project knows those for Linux on {' and '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[machine]
+
+
+def go_architecture() -> str:
+    """This machine's name in the file names of everybody else; DownloadError as above."""
+    return {"x64": "amd64", "arm64": "arm64"}[architecture()]
 
 
 def open_url(url: str, *, method: str = "GET", timeout: float = READ_SECONDS) -> HTTPResponse:

@@ -2,13 +2,15 @@
 
     python3 rehearsal/toolchain/provision.py               have everything, say what was done
     python3 rehearsal/toolchain/provision.py --print-env   and print where it is, as JSON
+    python3 rehearsal/toolchain/provision.py --kubernetes  and what a cluster on this machine takes
 
 For each tool the first of these that works is taken, and said on standard error:
 
     path       the right version is on PATH
-    download   Pulumi's own release
+    download   the release of its makers (of Pulumi, Kubernetes and Helm)
     build      compiled from Go modules, for networks that reach only package registries
 
+The Kubernetes provider is not in any registry; without PATH and download a stand-in is installed.
 Results are kept in ${XDG_CACHE_HOME:-~/.cache}/wan-vace/toolchain; a second run changes nothing and
 says nothing. The user's own ~/.pulumi is neither read nor written.
 """
@@ -30,6 +32,7 @@ if __package__ in (None, ""):
 from rehearsal.toolchain import pins
 from rehearsal.toolchain.commands import Commands
 from rehearsal.toolchain.errors import ToolchainError
+from rehearsal.toolchain.kubernetes import ClusterProvisioner, ClusterTools
 from rehearsal.toolchain.progress import Progress
 from rehearsal.toolchain.result import Toolchain
 from rehearsal.toolchain.store import Store, cache_root
@@ -48,6 +51,7 @@ def provision(
     origins: Sequence[str] = ORIGINS,
     python: Path | None = None,
     cache: Path | None = None,
+    kubernetes: bool = False,
 ) -> Toolchain:
     """Makes sure that every tool is there; see `Toolchain` for where.
 
@@ -57,6 +61,7 @@ def provision(
         origins: which ways to look for a tool are allowed, of "path", "download" and "build".
         python: the interpreter of the environment that has the Pulumi SDK; `.venv` by default.
         cache: the folder of the cache; see `store.cache_root`.
+        kubernetes: also have a provider for Helm releases installed in `pulumi_home`.
 
     Raises:
         ToolchainError: a tool can be had in none of the ways; the message has the reason of each.
@@ -71,7 +76,26 @@ def provision(
             python=python or default_python(),
         )
         try:
-            return provisioner.provide(variant)
+            return provisioner.provide(variant, kubernetes=kubernetes)
+        except BaseException:
+            commands.stop()
+            raise
+
+
+def provision_cluster(
+    *, origins: Sequence[str] = ORIGINS, cache: Path | None = None
+) -> ClusterTools:
+    """Makes sure that every program of a cluster is there; ToolchainError as for `provision`."""
+    commands = Commands()
+    with Progress(sys.stderr, live=sys.stderr.isatty()) as progress:
+        provisioner = ClusterProvisioner(
+            store=Store(cache or cache_root()),
+            commands=commands,
+            progress=progress,
+            origins=tuple(origins),
+        )
+        try:
+            return provisioner.provide()
         except BaseException:
             commands.stop()
             raise
@@ -84,6 +108,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--print-env", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="also the programs of a cluster, Helm, and a Pulumi provider for Helm releases",
+    )
     parser.add_argument(
         "--variant",
         choices=VARIANTS,
@@ -119,8 +148,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A job runner stops with SIGTERM: end the compilers then too.
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
+        cluster = provision_cluster(origins=arguments.origins) if arguments.kubernetes else None
         toolchain = provision(
-            variant=arguments.variant, origins=arguments.origins, python=arguments.python
+            variant=arguments.variant,
+            origins=arguments.origins,
+            python=arguments.python,
+            kubernetes=arguments.kubernetes,
         )
         if arguments.home:
             toolchain.make_home(arguments.home)
@@ -132,6 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     if arguments.print_env:
         described = toolchain.describe()
+        if cluster:
+            described |= cluster.describe()
+            described["origin"] = {**toolchain.origin, **cluster.origin}
         if arguments.home:
             described["pulumi_home"] = str(arguments.home.resolve())
         json.dump(described, sys.stdout, indent=2)

@@ -53,6 +53,9 @@ class Toolchain:
             "PATH": path,
             "PULUMI_HOME": str(home),
             "PULUMI_SKIP_UPDATE_CHECK": "1",
+            # The engine asks for the provider of every installed SDK, also where a program uses
+            # none of its resources; without a way out each `up` would retry that for seconds.
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
 
 

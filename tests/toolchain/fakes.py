@@ -17,11 +17,12 @@ PULUMI = """#!/bin/sh
 echo "pulumi $*" >> "{log}"
 case "$1 $2" in
 "version ") echo "v{version}" ;;
+"package get-schema") "$3" ;;
 "plugin install")
-    plugin="$PULUMI_HOME/plugins/resource-alicloud-v$5"
+    plugin="$PULUMI_HOME/plugins/resource-$4-v$5"
     mkdir -p "$plugin" "$PULUMI_HOME/logs"
-    if [ "$6" = --file ]; then cp "$7" "$plugin/pulumi-resource-alicloud"
-    else echo downloaded > "$plugin/pulumi-resource-alicloud"; fi ;;
+    if [ "$6" = --file ]; then cp "$7" "$plugin/pulumi-resource-$4"
+    else echo downloaded > "$plugin/pulumi-resource-$4"; fi ;;
 *) exit 9 ;;
 esac
 """
@@ -86,6 +87,18 @@ class Workshop:
     def add_plugin(self, version: str = pins.ALICLOUD_VERSION) -> None:
         self._write(self.path / "pulumi-resource-alicloud", PLUGIN.format(version=version))
 
+    def add(self, name: str, script: str) -> None:
+        """A program of this name whose shell script is given."""
+        self._write(self.path / name, f"#!/bin/sh\n{script}\n")
+
+    def isolated_path(self) -> str:
+        """The programs here and the few that they use themselves, none of a cluster."""
+        tools = self.folder / "tools"
+        tools.mkdir()
+        for name in ("sh", "cp", "mkdir", "dirname", "env"):
+            (tools / name).symlink_to(f"/usr/bin/{name}")
+        return os.pathsep.join([str(self.path), str(tools)])
+
     def search_path(self) -> str:
         """The programs here, then the system's, which has neither Go nor Pulumi."""
         return os.pathsep.join([str(self.path), "/usr/bin", "/bin"])
@@ -122,6 +135,8 @@ def release(workshop: Workshop) -> dict[str, bytes]:
         f"/sdk/pulumi-{pins.PULUMI_VERSION}-checksums.txt": f"{digest}  {archive}\n".encode(),
         f"/plugins/pulumi-resource-alicloud-v{pins.ALICLOUD_VERSION}-linux-{go_architecture}"
         ".tar.gz": b"x",
+        f"/plugins/pulumi-resource-kubernetes-v{pins.KUBERNETES_PLUGIN_VERSION}-linux-"
+        f"{go_architecture}.tar.gz": b"x",
     }
 
 

@@ -132,6 +132,7 @@ def test_the_makefile_lists_every_target_with_a_description() -> None:
     for target in (
         "setup",
         "toolchain",
+        "toolchain-kubernetes",
         "rehearsal",
         "rehearsal-clean",
         "test",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.toolchain import download, pins
+from rehearsal.toolchain import download, pins, tools
 from rehearsal.toolchain.commands import Commands
 from rehearsal.toolchain.errors import CommandError, DownloadError, StoppedError, ToolchainError
 from rehearsal.toolchain.progress import Progress
@@ -206,6 +206,86 @@ def test_each_rehearsal_gets_a_home_of_its_own_without_another_copy(
     environment = tools.environment(home, {"PATH": "/bin", "PULUMI_HOME": "/root/.pulumi"})
     assert environment["PULUMI_HOME"] == str(home)
     assert environment["PATH"].split(":")[0] == str(tools.path_prepend[0])
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package in place of the real stand-in, which has tests of its own."""
+    package = tmp_path / "packages" / "sample_stand_in"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "def install(target, python):\n"
+        "    program = target / 'pulumi-resource-kubernetes'\n"
+        "    program.write_text(f'#!{python}')\n"
+        "    program.chmod(0o755)\n"
+        "    return program\n"
+    )
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(tools, "STAND_IN", "sample_stand_in")
+    monkeypatch.delitem(sys.modules, "sample_stand_in", raising=False)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_without_a_way_out_a_stand_in_serves_helm_releases_and_is_said(
+    workshop: Workshop, provisioner: Provisioner
+) -> None:
+    """Prevents an engine that waits for a download, and a stand-in that nobody knows of."""
+    workshop.add_go()
+    plain = provisioner.provide("plain")
+    made = provisioner.provide("plain", kubernetes=True)
+    assert "kubernetes" not in plain.origin
+    assert made.origin["kubernetes"] == "stand-in"
+    assert "kubernetes provider: this repository's stand-in (download: " in said(provisioner)
+    folder = f"plugins/resource-kubernetes-v{pins.KUBERNETES_PLUGIN_VERSION}"
+    program = made.pulumi_home / folder / "pulumi-resource-kubernetes"
+    assert program.read_text() == f"#!{sys.executable}"
+    assert (made.pulumi_home / f"plugins/resource-alicloud-v{pins.ALICLOUD_VERSION}").is_dir()
+    assert not (plain.pulumi_home / folder).exists(), "the base home stays as it was"
+    quiet = replace(provisioner, progress=Progress(io.StringIO(), live=False))
+    assert quiet.provide("plain", kubernetes=True) == made
+    assert said(quiet) == ""
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_pulumis_own_kubernetes_provider_is_downloaded_where_that_works(
+    workshop: Workshop, provisioner: Provisioner, releases: str
+) -> None:
+    """Prevents a stand-in where the real provider could have been rehearsed with."""
+    workshop.add_go()
+    made = online(provisioner, releases).provide("plain", kubernetes=True)
+    assert made.origin["kubernetes"] == "download"
+    assert "kubernetes: downloaded from Pulumi in 0 s" in said(provisioner)
+    folder = made.pulumi_home / f"plugins/resource-kubernetes-v{pins.KUBERNETES_PLUGIN_VERSION}"
+    assert (folder / "pulumi-resource-kubernetes").read_text() == "downloaded\n"
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(
+    ("script", "origin", "message"),
+    [
+        (f'echo \'{{"version": "{pins.KUBERNETES_PLUGIN_VERSION}"}}\'', "path", ""),
+        ('echo \'{"version": "4.1.0"}\'', "stand-in", "kubernetes 4.1.0 on PATH is not used"),
+        ("echo broken; exit 1", "stand-in", "kubernetes on PATH is not used"),
+    ],
+)
+def test_a_kubernetes_provider_on_path_is_taken_only_in_the_right_version(
+    workshop: Workshop, provisioner: Provisioner, script: str, origin: str, message: str
+) -> None:
+    """Prevents a provider that the SDK does not fit, and a silent choice."""
+    workshop.add_go()
+    workshop.add("pulumi-resource-kubernetes", script)
+    assert provisioner.provide("plain", kubernetes=True).origin["kubernetes"] == origin
+    assert message in said(provisioner)
+
+
+def test_a_checkout_without_the_stand_in_is_told_what_is_missing(
+    workshop: Workshop, provisioner: Provisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a traceback about imports as the last thing that a long run says."""
+    workshop.add_go()
+    monkeypatch.setattr(tools, "STAND_IN", "absent_stand_in")
+    with pytest.raises(ToolchainError, match=r"absent_stand_in is not in this checkout.*restore"):
+        provisioner.provide("plain", kubernetes=True)
 
 
 def test_a_network_that_swallows_packets_is_given_up_after_the_deadline() -> None:

@@ -189,12 +189,13 @@ def test_the_engine_learns_which_plugins_the_installed_packages_need(host: Runni
         language_pb2.GetRequiredPackagesRequest(info=host.program()), timeout=30
     ).packages
     assert [(p.kind, p.name, p.version) for p in packages] == [
-        ("resource", "alicloud", f"v{pins.ALICLOUD_VERSION}")
+        ("resource", "alicloud", f"v{pins.ALICLOUD_VERSION}"),
+        ("resource", "kubernetes", f"v{pins.KUBERNETES_PLUGIN_VERSION}"),
     ]
     plugins = host.stub.GetRequiredPlugins(
         language_pb2.GetRequiredPluginsRequest(info=host.program()), timeout=30
     ).plugins
-    assert [p.name for p in plugins] == ["alicloud"]
+    assert [p.name for p in plugins] == ["alicloud", "kubernetes"]
 
 
 def test_about_and_dependencies_answer_like_pulumis_own_host(host: RunningHost) -> None:

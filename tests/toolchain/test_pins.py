@@ -5,7 +5,14 @@ import re
 
 from rehearsal.toolchain import gobuild, pins
 
-GO_MODULES = (pins.PULUMI_MODULE, pins.ALICLOUD_MODULE)
+GO_MODULES = (
+    pins.PULUMI_MODULE,
+    pins.ALICLOUD_MODULE,
+    pins.KUBERNETES_MODULE,
+    pins.HELM_MODULE,
+    pins.COREDNS_MODULE,
+    pins.KUBECONFORM_MODULE,
+)
 
 
 def locked(package: str) -> str:
@@ -28,6 +35,32 @@ def test_the_provider_has_the_version_of_its_python_sdk() -> None:
     assert locked("pulumi-alicloud") == pins.ALICLOUD_VERSION
     table = json.loads((pins.ALICLOUD_MODULE / "resources.json").read_text())
     assert table["version"] == pins.ALICLOUD_VERSION
+
+
+def test_the_kubernetes_provider_has_the_version_of_its_python_sdk() -> None:
+    """Prevents the engine from looking for a plugin of another version than is installed."""
+    assert locked("pulumi-kubernetes") == pins.KUBERNETES_PLUGIN_VERSION
+
+
+def test_the_programs_of_a_cluster_are_built_from_the_versions_that_they_are_called() -> None:
+    """Prevents a program that says one version and is another."""
+    for module, name, version in (
+        (pins.KUBERNETES_MODULE, "k8s.io/kubernetes", pins.KUBERNETES_VERSION),
+        (pins.KUBERNETES_MODULE, "go.etcd.io/etcd/server/v3", pins.ETCD_VERSION),
+        (pins.HELM_MODULE, "helm.sh/helm/v4", pins.HELM_VERSION),
+        (pins.COREDNS_MODULE, "github.com/coredns/coredns", pins.COREDNS_VERSION),
+        (pins.KUBECONFORM_MODULE, "github.com/yannh/kubeconform", pins.KUBECONFORM_VERSION),
+    ):
+        assert f"{name} v{version}\n" in (module / "go.mod").read_text()
+
+
+def test_all_libraries_of_kubernetes_have_the_version_of_the_cluster() -> None:
+    """Prevents an API server with the types of another release."""
+    go_mod = (pins.KUBERNETES_MODULE / "go.mod").read_text()
+    replaced = re.findall(r"^replace (k8s\.io/\S+) => (\S+) v(\S+)$", go_mod, re.MULTILINE)
+    assert len(replaced) > 25
+    for name, by, version in replaced:
+        assert (by, version) == (name, "0." + pins.KUBERNETES_VERSION.partition(".")[2])
 
 
 def test_each_go_module_pins_the_content_of_what_it_requires() -> None:

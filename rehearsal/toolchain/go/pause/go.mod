@@ -1,0 +1,3 @@
+module wan-vace/toolchain/pause
+
+go 1.26
