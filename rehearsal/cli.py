@@ -113,12 +113,7 @@ def rehearse(journey: Journey, display: Display, *, keep: bool) -> int:
         images = provide_images(display)
 
     with display.phase("Emulated Alibaba Cloud"):
-        emulator = cloud.start(
-            journey.cloud_state,
-            machines="podman",
-            clusters=journey.clusters,
-            time_scale=TIME_SCALE,
-        )
+        emulator = cloud.start(journey.cloud_state, machines="podman", time_scale=TIME_SCALE)
         display.note(f"OpenAPI at https://{emulator.endpoint}, control at {emulator.control}")
         workspace = journey.workspace(emulator, tools)
         workspace.prepare()

@@ -136,14 +136,11 @@ def attach(state: Path) -> Emulator:
     return emulator
 
 
-def start(
-    state: Path, *, machines: str, clusters: str = "none", time_scale: float = 1.0
-) -> Emulator:
+def start(state: Path, *, machines: str, time_scale: float = 1.0) -> Emulator:
     """Start an emulator and wait until its TLS endpoint answers.
 
     Args:
         machines: "podman" boots real machines, "none" only pretends.
-        clusters: "local" starts a real Kubernetes behind a cluster, "none" only pretends.
         time_scale: factor on the time that statuses take.
 
     Raises:
@@ -154,7 +151,6 @@ def start(
     log = state / "emulator.log"
     command = [sys.executable, "-m", "rehearsal.cloud", "serve", "--state", str(state)]
     command += ["--listen", "127.0.0.1:0", "--machines", machines]
-    command += ["--clusters", clusters]
     command += ["--time-scale", str(time_scale)]
     with log.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal must reach Pulumi before the cloud goes.

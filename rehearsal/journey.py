@@ -50,8 +50,6 @@ class Journey(ABC):
     """Value of the config key ``target``."""
     simulated: ClassVar[tuple[str, ...]]
     """What is not real in a rehearsal of this target."""
-    clusters: ClassVar[str] = "none"
-    """What the emulated cloud puts behind a Kubernetes cluster: "none" or "local"."""
 
     def __init__(self, folder: Path, display: Display) -> None:
         self.folder = folder
@@ -229,36 +227,6 @@ class EcsJourney(Journey):
         return {"Machine": machine, "Price": str(outputs["costPerHour"])}
 
 
-class AcsJourney(Journey):
-    """A serverless Kubernetes cluster with the chart."""
-
-    target = "acs"
-    clusters = "local"
-    simulated = (
-        *SIMULATED,
-        "the GPU and its driver (virtual GPUs that the scheduler counts)",
-        "ACS's pods (one real Kubernetes node; ACS's rules as admission policies)",
-        "the pulumi-kubernetes plugin, where it cannot be downloaded (our stand-in)",
-    )
-
-    def differences(self) -> dict[str, Any]:
-        """Small pods: this computer has not what a card brings along."""
-        return {}
-
-    def changes(self) -> dict[str, Any]:
-        """A value of the chart."""
-        return {"maxUploadMiB": CHANGED_UPLOAD_MIB}
-
-    def lasting(self) -> tuple[str, ...]:
-        """Cluster, address and secrets."""
-        return ("clusterId", "loadBalancerAddress", "apiToken", "url")
-
-    def facts(self, outputs: dict[str, Any]) -> dict[str, str]:
-        """The cluster and its price."""
-        cluster = f"{outputs['clusterId']} in {outputs['region']}"
-        return {"Cluster": cluster, "Price": str(outputs["costPerHour"])}
-
-
-JOURNEYS: dict[str, type[Journey]] = {each.target: each for each in (EcsJourney, AcsJourney)}
+JOURNEYS: dict[str, type[Journey]] = {each.target: each for each in (EcsJourney,)}
 
 __all__ = ["JOURNEYS", "Images", "Journey", "PulumiError", "RehearsalError"]

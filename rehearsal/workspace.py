@@ -76,7 +76,7 @@ class Workspace:
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.passphrase),
             "PULUMI_SKIP_UPDATE_CHECK": "1",
             "PULUMI_SKIP_CONFIRMATIONS": "true",
-            # The SDK of Kubernetes is installed, so the engine would fetch its plugin for any target.
+            # The SDK of Kubernetes is installed: the engine would fetch its plugin for any target.
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
 

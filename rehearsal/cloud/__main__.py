@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import signal
 import sys
 import threading
@@ -12,7 +11,6 @@ from types import FrameType
 
 from rehearsal.cloud import coverage
 from rehearsal.cloud.certificates import Authority
-from rehearsal.cloud.clusters import ClusterEngine, NullClusters
 from rehearsal.cloud.emulator import Emulator
 from rehearsal.cloud.hypervisor import Hypervisor, NullHypervisor
 from rehearsal.cloud.state import Cloud, Settings, StateError
@@ -56,12 +54,6 @@ def _parser() -> argparse.ArgumentParser:
         choices=("none", "podman"),
         default="none",
         help="what runs the instances: nothing, or podman",
-    )
-    serve.add_argument(
-        "--clusters",
-        choices=("none", "local"),
-        default="none",
-        help="what runs the Kubernetes clusters: nothing, or a control plane on this computer",
     )
     serve.add_argument(
         "--slot",
@@ -122,8 +114,7 @@ def _serve(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     hypervisor = _hypervisor(options, state_dir)
-    clusters = _clusters(options, state_dir, hypervisor)
-    emulator = Emulator(Cloud(state_dir, settings, hypervisor, clusters=clusters))
+    emulator = Emulator(Cloud(state_dir, settings, hypervisor))
     try:
         endpoints = emulator.start(host, port)
         print(f"cloud {endpoints.endpoint}, control {endpoints.control}", flush=True)
@@ -159,29 +150,6 @@ def _hypervisor(options: argparse.Namespace, state_dir: Path) -> Hypervisor:
         return PodmanHypervisor(state_dir, options.slot, authority.ca_file, authority.key_file)
     except (MachineError, ArtifactError) as error:
         raise UnavailableError(f"--machines podman: {error}") from error
-
-
-def _clusters(
-    options: argparse.Namespace, state_dir: Path, hypervisor: Hypervisor
-) -> ClusterEngine:
-    if options.clusters == "none":
-        return NullClusters()
-    try:
-        module = importlib.import_module("rehearsal.kubernetes.engine")
-    except ImportError as error:
-        raise UsageError(
-            f"--clusters local needs rehearsal.kubernetes, which cannot be imported ({error}). "
-            "Install the whole project, or use --clusters none."
-        ) from error
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority = Authority(state_dir)
-    try:
-        engine: ClusterEngine = module.LocalClusters(
-            state_dir, hypervisor=hypervisor, slot=options.slot, ca_file=authority.ca_file
-        )
-    except (RuntimeError, LookupError) as error:
-        raise UnavailableError(f"--clusters local: {error}") from error
-    return engine
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from rehearsal.cloud.__main__ import main
 from rehearsal.cloud.clusters import ClusterNotFoundError, ClusterSpec, NullClusters
 
 SPEC = ClusterSpec(
@@ -59,13 +57,3 @@ def test_a_deleted_cluster_is_unknown() -> None:
     assert not clusters.running("c1")
     with pytest.raises(ClusterNotFoundError, match="known:"):
         clusters.access("c1", 60, public=True)
-
-
-def test_an_unknown_kind_of_clusters_is_a_usage_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Prevents a misspelt option from starting a cloud that only pretends."""
-    with pytest.raises(SystemExit) as raised:
-        main(["serve", "--state", str(tmp_path), "--clusters", "loca"])
-    assert raised.value.code == 2
-    assert "none" in capsys.readouterr().err

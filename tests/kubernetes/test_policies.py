@@ -6,7 +6,6 @@ Runs a real kube-apiserver and etcd on free loopback ports: CEL is only understo
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 import subprocess
@@ -19,7 +18,6 @@ import pytest
 import urllib3
 import yaml
 
-from rehearsal.toolchain.errors import ToolchainError
 from rehearsal.toolchain.kubernetes import binaries
 
 POLICIES = Path(__file__).parents[2] / "rehearsal" / "kubernetes" / "policies"
@@ -67,16 +65,6 @@ class Apiserver:
         return answer.status, json.loads(answer.data).get("message", "")
 
 
-def _binaries() -> dict[str, Path]:
-    folder = os.environ.get("VACE_KUBERNETES_BINARIES")
-    if folder:
-        return {name: Path(folder) / name for name in ("etcd", "kube-apiserver")}
-    try:
-        return binaries()
-    except ToolchainError as error:
-        pytest.skip(f"the policies were NOT tried: {error}")
-
-
 def _free_ports(count: int) -> list[int]:
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in held]
@@ -96,7 +84,7 @@ def _until(ready: Any, processes: list[subprocess.Popen[bytes]], log: Path) -> N
 
 @pytest.fixture(scope="module")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apiserver]:
-    programs = _binaries()
+    programs = binaries()
     folder = tmp_path_factory.mktemp("apiserver")
     client, peer, port = _free_ports(3)
     token = secrets.token_urlsafe(16)
