@@ -13,8 +13,8 @@ RUN := .venv/bin/python
 PYTEST = $(RUN) -m pytest $(PYTEST_ARGS)
 # Booting machines takes root. The cache stays the caller's, or root would build the tools again.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH" "XDG_CACHE_HOME=$${XDG_CACHE_HOME:-$$HOME/.cache}")
-COVERAGE := --cov=infra --cov=images --cov=rehearsal --cov=smoke_tests --cov=vace_comfyui --cov=vace_gateway --cov=vace_weights --cov-append --cov-report=
-SOURCES := benchmarks infra images rehearsal smoke_tests tests
+COVERAGE := --cov=charts --cov=infra --cov=images --cov=rehearsal --cov=smoke_tests --cov=vace_comfyui --cov=vace_gateway --cov=vace_weights --cov-append --cov-report=
+SOURCES := benchmarks charts infra images rehearsal smoke_tests tests
 
 .PHONY: help
 help: ## List the targets
@@ -81,12 +81,13 @@ test-unit: venv ## The tests that need neither the engine nor a machine
 	$(PYTEST) -m "not engine and not machine"
 
 .PHONY: lint
-lint: venv ## Formatting, lint rules, types, and whether lock, Containerfiles and workflows are fresh
+lint: venv ## Formatting, lint rules, types, and whether lock, Containerfiles, workflows and chart are fresh
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(RUN) -m images check
 	$(RUN) -m smoke_tests.workflows check
+	$(RUN) -m charts.readme --check
 
 .PHONY: fmt
 fmt: venv ## Format the code and fix what can be fixed

@@ -1,0 +1,1 @@
+"""The Helm chart and the program that keeps its schema and its page in step with its values."""
